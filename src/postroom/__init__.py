@@ -1,0 +1,3 @@
+"""Postroom: a self-hosted, asynchronous mail platform."""
+
+__version__ = "0.1.0"
