@@ -1,0 +1,74 @@
+"""Reading a JSON body: the right type, well formed, without NUL characters, as its model says."""
+
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from postroom.api.sentences import issues_of
+from postroom.errors import InvalidPayload, WrongContentType
+
+T = TypeVar("T")
+
+_TYPES = {"application/json"}
+DOCUMENTED: dict[str, type[BaseModel]] = {}  # request models, for the OpenAPI document
+
+
+async def read_json(request: Request) -> Any:
+    """The body as JSON. Raises WrongContentType, or InvalidPayload with the code `malformed_json`."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _TYPES:
+        raise WrongContentType("The body must be sent as application/json.")
+    return parse_json(await request.body())
+
+
+def parse_json(body: bytes) -> Any:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise InvalidPayload("The body is not valid JSON.", code="malformed_json") from None
+    # PostgreSQL cannot keep this character; looking at the parsed strings is only needed where it may be.
+    if b"\\u0000" in body and _has_nul(data):
+        raise InvalidPayload("The body must not contain NUL characters.", code="nul_character")
+    return data
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, list):
+        return any(_has_nul(item) for item in value)
+    if isinstance(value, dict):
+        return any(_has_nul(k) or _has_nul(v) for k, v in value.items())
+    return False
+
+
+def validate(adapter: TypeAdapter[T], data: Any, *, no_object: str | None = None) -> T:
+    """`data` as the adapter's type, or InvalidPayload with an issue for each thing that is wrong.
+
+    `no_object` is the sentence for data that is no object at all.
+    """
+    if no_object is not None and not isinstance(data, dict):
+        raise InvalidPayload(no_object)
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        issues = issues_of(found, adapter, data)
+        raise InvalidPayload(issues[0].message, issues=issues) from None
+
+
+async def read(request: Request, adapter: TypeAdapter[T]) -> T:
+    """The body as the adapter's type."""
+    return validate(adapter, await read_json(request))
+
+
+def takes(*models: type[BaseModel]) -> dict[str, Any]:
+    """The `openapi_extra=` of a route that reads one of these models from its body."""
+    for model in models:
+        DOCUMENTED[model.__name__] = model
+    refs = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
+    schema: dict[str, Any] = refs[0] if len(refs) == 1 else {"oneOf": refs}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}

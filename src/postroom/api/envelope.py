@@ -1,0 +1,162 @@
+"""The one shape of every answer: success with data, or a sentence with a stable code."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from postroom import metrics
+from postroom.api.sentences import issues_of
+from postroom.errors import InvalidPayload, Problem
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_OPTIONS = orjson.OPT_UTC_Z
+_CODES = {
+    404: ("not_found", "There is nothing at this path."),
+    405: ("method_not_allowed", "This path does not take this method."),
+}
+
+
+class Success(BaseModel, Generic[T]):
+    """What every successful answer looks like."""
+
+    success: Literal[True] = True
+    data: T
+    message: str
+
+
+class IssueOut(BaseModel):
+    path: str
+    message: str
+
+
+class Failure(BaseModel):
+    """What every other answer looks like."""
+
+    success: Literal[False] = False
+    data: dict[str, Any] = {}
+    message: str
+    code: str
+    issues: list[IssueOut] | None = None
+
+
+class Nothing(BaseModel):
+    """An answer whose message says it all."""
+
+
+# ── Answering ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(by_alias=True)
+    raise TypeError(f"{type(value).__name__} has no place in an answer")
+
+
+def json_response(
+    content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    body = orjson.dumps(content, default=_plain, option=_OPTIONS)
+    return Response(body, status, headers, media_type="application/json")
+
+
+def ok(data: Any, message: str = "Success", status: int = 200, **extra: Any) -> Response:
+    """A success; `extra` stands beside `data` (such as `pagination`)."""
+    return json_response({"success": True, "data": data, "message": message, **extra}, status)
+
+
+def failure(problem: Problem) -> Response:
+    """A problem, as the caller reads it."""
+    content: dict[str, Any] = {
+        "success": False,
+        "data": {},
+        "message": problem.message,
+        "code": problem.code,
+    }
+    if problem.issues:
+        content["issues"] = [{"path": i.path, "message": i.message} for i in problem.issues]
+    return json_response(content, problem.status, problem.headers())
+
+
+def unexpected(error: Exception) -> Response:
+    """What nobody foresaw: places are logged, texts are not, and the caller learns nothing."""
+    metrics.UNEXPECTED.inc()
+    log.error("unexpected error", exc_info=error)
+    return failure(Problem("Something went wrong on our side. Please try again."))
+
+
+# ── Documenting ──────────────────────────────────────────────────────────────────────────────────
+
+_MEANINGS = {
+    400: "The request is wrong; `issues` says where.",
+    401: "Nobody is signed in, or the key is unknown.",
+    403: "Known, but not allowed.",
+    404: "Not found, or not yours.",
+    409: "It clashes with what is there.",
+    413: "The body is larger than 40 MB.",
+    415: "The body is not `application/json`.",
+    422: "The chosen provider cannot do this.",
+    429: "Over a limit; `Retry-After` says when to come again.",
+    500: "Something went wrong on our side.",
+    502: "The provider cannot be reached.",
+    503: "Overloaded, or the database is away; `Retry-After` says when to come again.",
+    504: "The provider is too slow.",
+}
+BODY = (400, 413, 415)  # what any route with a JSON body can answer
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route: what it can answer besides success."""
+    every = sorted({*statuses, 500, 503})
+    return {s: {"model": Failure, "description": _MEANINGS[s]} for s in every}
+
+
+# ── Problems on their way out ────────────────────────────────────────────────────────────────────
+
+
+async def _on_problem(request: Request, error: Problem) -> Response:
+    return failure(error)
+
+
+async def _on_request_validation(request: Request, error: RequestValidationError) -> Response:
+    return failure(InvalidPayload.at(*_first(issues_of(error.errors(), None))))
+
+
+async def _on_validation(request: Request, error: ValidationError) -> Response:
+    issues = issues_of(error.errors(include_url=False), None)
+    return failure(InvalidPayload(issues[0].message, issues=issues))
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
+    code, sentence = _CODES.get(error.status_code, ("http_error", f"{error.detail}"))
+    problem = Problem(sentence, code=code)
+    problem.status = error.status_code
+    answer = failure(problem)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _first(issues: Sequence[Any]) -> tuple[str, str]:
+    return issues[0].path, issues[0].message
+
+
+Handler = Callable[[Request, Any], Any]
+HANDLERS: dict[type[Exception], Handler] = {
+    Problem: _on_problem,
+    RequestValidationError: _on_request_validation,
+    ValidationError: _on_validation,
+    HTTPException: _on_http,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let every problem leave in the envelope; the unexpected is caught by the shell."""
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)

@@ -1,0 +1,69 @@
+"""Whether this process lives, whether it can work, and the figures that operators watch."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from postroom import metrics
+from postroom.api.deps import Res, bearer_token
+from postroom.api.envelope import Nothing, Success, errors, ok
+from postroom.api.shapes import Told
+from postroom.crypto import same
+from postroom.domain import backlog
+from postroom.errors import NotAuthenticated
+from postroom.resources import RedisError, Resources
+
+router = APIRouter(tags=["Operations"])
+
+
+class Ready(Told):
+    postgres: Literal["ok"]
+    redis: Literal["ok", "away"]
+    oldest_due_seconds: float
+
+
+@router.get("/health/live", response_model=Success[Nothing], responses=errors())
+async def live() -> Response:
+    """This process answers."""
+    return ok({}, "Alive.")
+
+
+@router.get("/health/ready", response_model=Success[Ready], responses=errors())
+async def ready(res: Res) -> Response:
+    """This process can accept mail: Postgres answers. Without Redis it still can, and says so."""
+    async with res.sessions() as session:
+        oldest = await backlog.oldest_due_seconds(session)
+    redis = await _redis_state(res)
+    data = Ready(postgres="ok", redis=redis, oldest_due_seconds=oldest)
+    return ok(data, "Ready." if redis == "ok" else "Ready, but Redis is away.")
+
+
+async def _redis_state(res: Resources) -> Literal["ok", "away"]:
+    try:
+        await res.redis.ping()
+    except RedisError:
+        return "away"
+    return "ok"
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **errors(401)},
+)
+async def prometheus(request: Request, res: Res) -> Response:
+    """The figures of this process, and of the whole outbox, for Prometheus."""
+    token = res.settings.metrics_token
+    if token is not None and not same(bearer_token(request), token.get_secret_value()):
+        raise NotAuthenticated("The metrics need their bearer token.", code="token_invalid")
+    await _look_at_backlog(res)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _look_at_backlog(res: Resources) -> None:
+    async with res.sessions() as session:
+        metrics.OLDEST_DUE_SECONDS.set(await backlog.oldest_due_seconds(session))
+        due = await backlog.due(session)
+    metrics.DUE_MAILS.labels("transactional").set(due.transactional)
+    metrics.DUE_MAILS.labels("bulk").set(due.bulk)

@@ -1,0 +1,43 @@
+"""How much work waits, and for how long: what scaling and alarms look at."""
+
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from postroom.resources import Session
+
+# Each lane's first mail, lane by lane along the index of free rows: no count, no scan.
+_FIRST_TURNS = text("""
+with recursive lane as (
+  (select connection_id, stream, turn from outbox where attempt_id is null and waits_until is null
+    order by 1, 2, 3 limit 1)
+  union all
+  select n.* from lane, lateral (
+    select connection_id, stream, turn from outbox where attempt_id is null and waits_until is null
+      and (connection_id, stream) > (lane.connection_id, lane.stream) order by 1, 2, 3 limit 1) n
+)
+select min(turn) from lane
+""")
+_DUE = text(
+    "select stream, count(*) from outbox where attempt_id is null and waits_until is null group by 1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Mails that could leave now, by stream."""
+
+    transactional: int = 0
+    bulk: int = 0
+
+
+async def oldest_due_seconds(session: Session) -> float:
+    """The age of the oldest mail that could leave now, 0 when there is none."""
+    turn = await session.scalar(_FIRST_TURNS)
+    return 0.0 if turn is None else round(max(0.0, time.time() - turn / 1e6), 3)
+
+
+async def due(session: Session) -> Due:
+    found: dict[int, int] = {stream: count for stream, count in await session.execute(_DUE)}
+    return Due(found.get(0, 0), found.get(1, 0))

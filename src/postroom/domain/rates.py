@@ -1,0 +1,123 @@
+"""How many requests a key may make in a minute, without a round trip for each of them.
+
+A process leases blocks of the minute's tokens from Redis and spends them by itself. The counter in Redis
+only ever grows by what is leased, so all processes together never spend more than the limit in one minute of
+the clock. A block doubles while the demand lasts and starts at one token again after a quiet second; it never
+takes more than a fiftieth of the limit, so what a process leases and does not spend before the minute ends,
+and with it the number of requests refused too early, stays small. While Redis is away each process has the
+whole limit for itself.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from postroom import metrics
+from postroom.domain.plans import UNLIMITED
+from postroom.errors import RateLimited
+from postroom.resources import Redis, RedisError
+
+log = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 60
+_LARGEST_SHARE = 50
+_QUIET_SECONDS = 1.0
+_AWAY_SECONDS = 1.0
+_HELD_AT_MOST = 50_000
+
+REFUSAL = "Rate limit exceeded (per minute). Please slow down or upgrade your plan."
+
+
+@dataclass(slots=True)
+class _Minute:
+    """What this process knows about one project's minute."""
+
+    window: int
+    tokens: int = 0
+    block: int = 1
+    leased_at: float = 0.0
+    spent: int = 0
+    exhausted: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Rates:
+    """The requests of this process's callers; one for each process."""
+
+    def __init__(self, redis: Redis, clock: Callable[[], float] = time.time) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._minutes: dict[UUID, _Minute] = {}
+        self._away_until = 0.0
+
+    async def admit(self, project_id: UUID, limit: int) -> None:
+        """Let one request in, or raise RateLimited. Awaits Redis only when a block was spent."""
+        if limit == UNLIMITED:
+            return
+        minute = self._minute(project_id)
+        if not minute.tokens and not minute.exhausted:
+            await self._lease(project_id, minute, limit)
+        if not minute.tokens:
+            raise self._refusal()
+        minute.tokens -= 1
+        minute.spent += 1
+
+    def _minute(self, project_id: UUID) -> _Minute:
+        window = int(self._clock()) // WINDOW_SECONDS
+        minute = self._minutes.get(project_id)
+        if minute is None or minute.window != window:
+            self._make_room(window)
+            minute = self._minutes[project_id] = _Minute(window)
+        return minute
+
+    def _make_room(self, window: int) -> None:
+        if len(self._minutes) >= _HELD_AT_MOST:
+            self._minutes = {k: m for k, m in self._minutes.items() if m.window == window}
+
+    async def _lease(self, project_id: UUID, minute: _Minute, limit: int) -> None:
+        async with minute.lock:
+            # Others may have waited for the same lock: one lease serves them all.
+            if minute.tokens or minute.exhausted:
+                return
+            now = self._clock()
+            if now < self._away_until:
+                self._lease_alone(minute, limit)
+                return
+            block = _next_block(minute, limit, now)
+            try:
+                leased = await self._take(f"rate:{project_id}:{minute.window}", block, limit)
+            except RedisError:
+                log.warning("request rates are counted in this process only")
+                self._away_until = now + _AWAY_SECONDS
+                self._lease_alone(minute, limit)
+                return
+            minute.block, minute.leased_at = block, now
+            minute.tokens = leased
+            minute.exhausted = leased < block
+
+    async def _take(self, name: str, block: int, limit: int) -> int:
+        """Lease up to `block` tokens; what is counted beyond the limit was never given out."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.incrby(name, block)
+            pipe.expire(name, 2 * WINDOW_SECONDS)
+            counted = int((await pipe.execute())[0])
+        return max(0, block - max(0, counted - limit))
+
+    def _lease_alone(self, minute: _Minute, limit: int) -> None:
+        minute.tokens = max(0, min(limit - minute.spent, _largest(limit)))
+
+    def _refusal(self) -> RateLimited:
+        metrics.RATE_REFUSALS.inc()
+        return RateLimited(REFUSAL, retry_after=WINDOW_SECONDS - self._clock() % WINDOW_SECONDS)
+
+
+def _largest(limit: int) -> int:
+    return max(1, limit // _LARGEST_SHARE)
+
+
+def _next_block(minute: _Minute, limit: int, now: float) -> int:
+    quiet = now - minute.leased_at > _QUIET_SECONDS
+    return 1 if quiet else min(minute.block * 2, _largest(limit))
