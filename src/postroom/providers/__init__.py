@@ -1,6 +1,8 @@
 """The registry: one tuple."""
 
 from postroom.providers.base import Provider
+from postroom.providers.resend import Resend
+from postroom.providers.sandbox import Sandbox
 
-PROVIDERS: tuple[type[Provider], ...] = ()
+PROVIDERS: tuple[type[Provider], ...] = (Resend, Sandbox)
 BY_NAME: dict[str, type[Provider]] = {provider.name: provider for provider in PROVIDERS}
