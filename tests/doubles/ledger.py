@@ -144,10 +144,11 @@ class Ledger:
         """Know again what an earlier life took; a line cut by a kill was never answered."""
         if not journal.exists():
             return
+        written = journal.read_bytes()
+        whole = written[: written.rfind(b"\n") + 1]
+        os.truncate(journal, len(whole))
         calls: dict[str, list[dict[str, Any]]] = {}
-        for line in journal.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                continue
+        for line in whole.splitlines():
             entry = orjson.loads(line)
             self._count(Accepted(entry["ref"], entry["id"], {}, entry["at"]), entry["key"])
             if entry["key"]:

@@ -121,7 +121,7 @@ def _check_recipients(mail: dict[str, Any]) -> Refusal | None:
         return error(422, "validation_error", "The `to` field has too many addresses.")
     for address in to:
         if "@" not in address or local_part(address) == "rejected":
-            text = f"Invalid `to` field. The address `{address}` is not one."
+            text = f"Invalid `to` field: {address} is no address."
             return error(422, "validation_error", text)
     return None
 
