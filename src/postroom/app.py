@@ -1,26 +1,35 @@
 """create_app(): every door and who stands at it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from pydantic.json_schema import models_json_schema
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.middleware.cors import CORSMiddleware
 
 from postroom import __version__
-from postroom.api import accounts, health, members, projects, providers
-from postroom.api.body import DOCUMENTED
+from postroom.api import (
+    accounts,
+    health,
+    logs,
+    members,
+    openapi,
+    projects,
+    providers,
+    scheduled,
+    send,
+    webhook,
+)
 from postroom.api.envelope import failure, install, unexpected
 from postroom.api.shell import BodyLimit, Shell
-from postroom.domain import changes, connections
+from postroom.domain import changes, connections, loops, measure
+from postroom.domain.accept import Acceptor
 from postroom.domain.changes import Change
 from postroom.domain.connections import ConnectionBook
+from postroom.domain.intake import Intake
 from postroom.domain.projects import CallerCache
 from postroom.domain.rates import Rates
 from postroom.domain.tries import Tries
@@ -33,6 +42,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     projects.router,
     members.router,
     providers.router,
+    send.router,
+    scheduled.router,
+    logs.router,
+    webhook.router,
     health.router,
 )
 
@@ -49,7 +62,7 @@ def create_app(resources: Resources | None = None, settings: Settings | None = N
     )
     for router in ROUTERS:
         app.include_router(router)
-    app.openapi = _documented(app, app.openapi)  # type: ignore[method-assign]  # FastAPI's own way
+    openapi.install(app)
     _stand_around(app, known)
     return app
 
@@ -80,8 +93,16 @@ async def _open_doors(app: FastAPI, resources: Resources, stack: AsyncExitStack)
     state.tries = Tries(resources.redis)
     async with resources.sessions() as session:
         await connections.ensure_shared(session, resources.settings, resources.keys)
-    listener = asyncio.create_task(changes.listen(resources, _forgetting(app)), name="changes")
-    stack.push_async_callback(_stopped, listener)
+    intake = Intake(resources.sessions, resources.redis)
+    state.acceptor = Acceptor(resources.keys, state.connections, intake)
+    tasks = [
+        loops.start("intake", intake.write_forever),
+        loops.start("changes", lambda: changes.listen(resources, _forgetting(app))),
+        loops.start("measure", lambda: measure.flush_forever(resources.redis)),
+    ]
+    stack.push_async_callback(loops.stop, tasks)
+    # Everything that was answered for is written before the writer stops.
+    stack.push_async_callback(intake.drain)
 
 
 def _forgetting(app: FastAPI) -> changes.OnChange:
@@ -100,12 +121,6 @@ def _forgetting(app: FastAPI) -> changes.OnChange:
             callers.forget_all()
 
     return forget
-
-
-async def _stopped(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 # ── Around every request ─────────────────────────────────────────────────────────────────────────
@@ -143,25 +158,3 @@ _OUTAGES = ("08", "53", "57", "55P03", "40")
 def _is_outage(error: DBAPIError) -> bool:
     state = str(getattr(error.orig, "sqlstate", None) or "")
     return error.connection_invalidated or state.startswith(_OUTAGES)
-
-
-# ── The OpenAPI document ─────────────────────────────────────────────────────────────────────────
-
-
-def _documented(app: FastAPI, made: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """The document that FastAPI makes, and the models of bodies that our routes read themselves."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = made()
-            _, extra = models_json_schema(
-                [(model, "validation") for model in DOCUMENTED.values()],
-                ref_template="#/components/schemas/{model}",
-            )
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for name, schema in extra.get("$defs", {}).items():
-                schemas.setdefault(name, schema)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    return openapi

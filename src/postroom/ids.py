@@ -3,7 +3,10 @@
 import os
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _lock = threading.Lock()
 _last = 0
@@ -21,3 +24,15 @@ def new_id() -> UUID:
     milliseconds, fraction = divmod(now, 4096)
     tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (fraction << 64) | (0b10 << 62) | tail)
+
+
+def time_of(made: UUID) -> datetime:
+    """When an id was made; ids in order have times in order."""
+    milliseconds, fraction = made.int >> 80, (made.int >> 64) & 0xFFF
+    return _EPOCH + timedelta(milliseconds=milliseconds, microseconds=fraction * 1000 // 4096)
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """The lowest id that could be made at a moment: the bound of a range of time."""
+    milliseconds = int((moment - _EPOCH) / timedelta(milliseconds=1))
+    return UUID(int=max(0, milliseconds) << 80)

@@ -132,6 +132,7 @@ class DeliveryEvent:
     recipient: str | None = None
     reason: str | None = None
     code: str | None = None
+    spares_address: bool = False  # a play: the address is never suppressed for it
 
 
 @dataclass(frozen=True, slots=True)

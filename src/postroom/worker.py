@@ -1,0 +1,168 @@
+"""The worker process: arq hosts it, its cron and the id-only jobs; the drain loops live beside arq's own."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from arq import cron, func
+from arq.connections import RedisSettings
+from arq.worker import Worker
+
+from postroom.domain import changes, connections, housekeeping, loops, measure, track
+from postroom.domain.changes import Change
+from postroom.domain.connections import ConnectionBook
+from postroom.domain.deliver import Delivery
+from postroom.domain.sweep import Sweep
+from postroom.providers.base import DeliveryEvent
+from postroom.queue import BELLS, BULK, listen, rings
+from postroom.resources import Redis, RedisError, Resources, open_redis
+from postroom.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY = 1.0
+STOP_WITHIN = 25.0
+# After so many transactional bells in a row a waiting bulk bell is heard once.
+FAIR_AFTER = 16
+
+
+class PostroomWorker(Worker):
+    """arq's worker, which survives Redis being away (the original ends the process)."""
+
+    async def _poll_iteration(self) -> None:
+        try:
+            await super()._poll_iteration()
+        except (RedisError, OSError, TimeoutError):
+            log.warning("jobs wait for redis")
+            await asyncio.sleep(1)
+
+
+class PostOffice:
+    """The loops of one worker process, and what they share."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.book = ConnectionBook(resources)
+        self.delivery = Delivery(resources, self.book, self._report, self.name)
+        self.sweep = Sweep(resources, self.book, self.delivery, self.name)
+        self._bells: Redis = open_redis(resources.settings)
+        self._listeners: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Start every loop."""
+        resources = self.resources
+        async with resources.sessions() as session:
+            await connections.ensure_shared(session, resources.settings, resources.keys)
+        self._writers = [
+            loops.start("claimer", self.delivery.claimer.claim_forever),
+            loops.start("settler", self.delivery.settler.settle_forever),
+            loops.start("measure", lambda: measure.flush_forever(resources.redis)),
+            loops.start("changes", lambda: changes.listen(resources, self._forget)),
+        ]
+        self._listeners = [
+            loops.start("listener", self._listen_forever),
+            loops.start("sweep", self._sweep_forever),
+        ]
+        log.info("worker is ready", extra={"worker": self.name})
+
+    async def close(self) -> None:
+        """Hear no more, finish the calls under way, settle, close."""
+        await loops.stop(self._listeners)
+        await self.delivery.stop(STOP_WITHIN)
+        await loops.stop(self._writers)
+        await self._bells.aclose()
+        log.info("worker has stopped", extra={"worker": self.name})
+
+    async def _report(self, connection_id: int, events: Sequence[DeliveryEvent]) -> None:
+        await track.track_events(self.resources, connection_id, events)
+
+    def _forget(self, change: Change) -> None:
+        if change.kind == "connection":
+            self.book.forget(int(change.id))
+        elif change.kind == "everything":
+            self.book.forget(None)
+
+    async def _listen_forever(self) -> None:
+        in_a_row = 0
+        while True:
+            if not self.delivery.has_room:
+                await asyncio.sleep(0.01)
+                continue
+            bells: tuple[str, ...] = BELLS
+            if in_a_row >= FAIR_AFTER:
+                in_a_row = 0
+                bells = BELLS[BULK:] if await rings(self._bells, BULK) else BELLS
+            lane = await listen(self._bells, bells)
+            if lane is not None:
+                in_a_row = 0 if lane.stream == BULK else in_a_row + 1
+                self.delivery.hear(lane)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            # Workers that started together drift apart.
+            await asyncio.sleep(SWEEP_EVERY + 0.1 * (hash(self.name) % 10) / 10)
+            await self.sweep.once()
+
+
+async def tidy(ctx: dict[Any, Any]) -> None:
+    """Each minute."""
+    await housekeeping.tidy(ctx["office"].resources)
+
+
+async def check(ctx: dict[Any, Any]) -> None:
+    """Each day."""
+    await housekeeping.check(ctx["office"].resources)
+
+
+async def _on_startup(ctx: dict[Any, Any]) -> None:
+    ctx["office"] = PostOffice(ctx["resources"])
+    await ctx["office"].open()
+
+
+async def _on_shutdown(ctx: dict[Any, Any]) -> None:
+    if (office := ctx.get("office")) is not None:
+        await office.close()
+
+
+class WorkerSettings:
+    """What arq is told; `make_worker` adds the addresses."""
+
+    functions = [func(tidy, name="tidy"), func(check, name="check")]
+    cron_jobs = [
+        cron(tidy, name="cron:tidy", second=0, timeout=55),
+        cron(check, name="cron:check", hour=3, minute=17, timeout=600),
+    ]
+    on_startup = _on_startup
+    on_shutdown = _on_shutdown
+    keep_result = 0
+    poll_delay = 0.5
+    max_tries = 3
+    job_timeout = 300
+    health_check_interval = 30
+    log_results = False
+
+
+def make_worker(resources: Resources, settings: Settings, **more: Any) -> PostroomWorker:
+    """The worker over open resources; ready to `run()`."""
+    address = RedisSettings.from_dsn(settings.redis_url.get_secret_value())
+    address.conn_retries = 1_000_000  # a worker that waits for Redis is better than none
+    address.conn_retry_delay = 1
+    known = {k: v for k, v in vars(WorkerSettings).items() if not k.startswith("_")}
+    return PostroomWorker(
+        **(
+            known
+            | {
+                "redis_settings": address,
+                "ctx": {"resources": resources},
+                "job_serializer": orjson.dumps,
+                "job_deserializer": orjson.loads,
+            }
+            | more
+        )
+    )
