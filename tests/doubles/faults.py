@@ -9,9 +9,7 @@ from typing import Any
 class Faults:
     """The switches. Percentages are of calls; each call throws its own dice."""
 
-    latency_ms: float = (
-        0  # a mail is taken when it is over, whether the caller is still there or not
-    )
+    latency_ms: float = 0  # mails are taken when it is over, even if the caller has gone
     throttle: int = 0  # so many calls from now on answer 429
     throttle_percent: float = 0
     retry_after: int = 1

@@ -202,7 +202,7 @@ def _recipients(mail: OutgoingMail) -> tuple[str, ...]:
 
 
 def _bare(address: str) -> str:
-    return parseaddr(address)[1] or address
+    return (parseaddr(address)[1] or address) if "<" in address else address
 
 
 # ── Events ───────────────────────────────────────────────────────────────────────────────────────
@@ -248,6 +248,7 @@ def _event(
         provider_id=provider_id,
         reason=step.reason,
         code=step.code,
+        spares_address=True,
         **known,
     )
 
