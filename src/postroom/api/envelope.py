@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -55,6 +56,8 @@ class Nothing(BaseModel):
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):  # the driver's own kind of it, which orjson does not know
+        return str(value)
     if isinstance(value, BaseModel):
         return value.model_dump(by_alias=True)
     raise TypeError(f"{type(value).__name__} has no place in an answer")

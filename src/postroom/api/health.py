@@ -3,14 +3,16 @@
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.samples import Sample
 
 from postroom import metrics
+from postroom.api import figures
 from postroom.api.deps import Res, bearer_token
 from postroom.api.envelope import Nothing, Success, errors, ok
 from postroom.api.shapes import Told
 from postroom.crypto import same
-from postroom.domain import backlog
+from postroom.domain import backlog, measure
 from postroom.errors import NotAuthenticated
 from postroom.resources import RedisError, Resources
 
@@ -53,12 +55,20 @@ async def _redis_state(res: Resources) -> Literal["ok", "away"]:
     responses={200: {"content": {"text/plain": {}}}, **errors(401)},
 )
 async def prometheus(request: Request, res: Res) -> Response:
-    """The figures of this process, and of the whole outbox, for Prometheus."""
+    """The figures of all processes together, for Prometheus: scrape one API process."""
     token = res.settings.metrics_token
     if token is not None and not same(bearer_token(request), token.get_secret_value()):
         raise NotAuthenticated("The metrics need their bearer token.", code="token_invalid")
     await _look_at_backlog(res)
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(figures.render(await _totals(res)), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _totals(res: Resources) -> list[Sample]:
+    """The counters of all processes; without Redis those of this one must do."""
+    try:
+        return await measure.totals(res.redis)
+    except RedisError:
+        return []
 
 
 async def _look_at_backlog(res: Resources) -> None:

@@ -74,7 +74,7 @@ def connection_out(res: Resources, row: Connection) -> ConnectionOut:
         phi_allowed=row.phi_allowed,
         stopped_at=row.stopped_at,
         stopped_reason=row.stopped_reason,
-        options=credentials.shown(row.provider, row.options),
+        options=row.options,
     )
 
 

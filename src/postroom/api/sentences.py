@@ -80,7 +80,12 @@ def _sentence(error: Mapping[str, Any], path: str) -> str:
     if error["type"] in {"value_error", "assertion_error"}:
         return _stopped(said)
     wanted = _SENTENCES.get(error["type"], '"{field}": ' + _stopped(said).replace("{", "{{"))
-    return wanted.format(field=path, **error.get("ctx", {})).replace('"" must', "The body must")
+    limits = {name: _number(value) for name, value in error.get("ctx", {}).items()}
+    return wanted.format(field=path, **limits).replace('"" must', "The body must")
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _stopped(sentence: str) -> str:

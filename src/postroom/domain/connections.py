@@ -11,7 +11,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from postroom.crypto import keyed_token, same
-from postroom.domain import audit, changes, credentials
+from postroom.domain import audit, changes, credentials, stopped
 from postroom.errors import InvalidPayload, NotFound, Problem, ProviderRefused
 from postroom.models import Connection, Project
 from postroom.providers import BY_NAME
@@ -128,9 +128,8 @@ class ConnectionBook:
         if row is None or row.removed_at is not None or row.provider not in BY_NAME:
             raise ConnectionGone(f"Connection {connection_id} is gone.")
         settings, keys = self._resources.settings, self._resources.keys
-        provider = open_provider(
-            self._resources.http, settings, row.provider, _secrets(row, settings, keys)
-        )
+        given = {**_secrets(row, settings, keys), "ratePerSecond": row.rate_per_second}
+        provider = open_provider(self._resources.http, settings, row.provider, given)
         token = keyed_token(keys.index, f"credential:{provider.fingerprint}")
         return OpenConnection(info_of(row, settings), provider, bytes.fromhex(token))
 
@@ -172,7 +171,7 @@ async def ensure_shared(session: Session, settings: Settings, keys: Keys) -> Non
 
 def _mark(keys: Keys, given: Mapping[str, Any]) -> str:
     """Tells a key from its successor: under a new key a stopped account may be called again."""
-    return keyed_token(keys.index, f"environment:{given.get('api_key')}")
+    return keyed_token(keys.index, f"environment:{given.get('apiKey')}")
 
 
 def _upsert_shared(provider: str, slot: int, mark: str) -> Any:
@@ -301,6 +300,7 @@ async def put(
     audit.note(session, who, "provider.set", wanted.provider)
     # From here mails of this project may name this account.
     await session.commit()
+    await stopped.mended(redis, row.id)
     await announce(redis, row)
     return row
 

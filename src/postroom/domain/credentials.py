@@ -1,7 +1,7 @@
 """What each provider's account is set up with: the fields a person gives, and those of the environment.
 
-Field names in the request are camelCase; the providers are given the same names in snake_case.
-Values of type SecretStr are sealed, everything else is kept readable as the connection's options.
+The providers are given the same names as the request has. Values of type SecretStr are sealed, everything
+else is kept readable as the connection's options.
 """
 
 import re
@@ -82,7 +82,7 @@ class Fields(BaseModel):
 
     def _own(self) -> Mapping[str, Any]:
         shared = set(Fields.model_fields)
-        return {k: v for k, v in self.model_dump(exclude=shared, exclude_none=True).items()}
+        return self.model_dump(exclude=shared, exclude_none=True, by_alias=True)
 
     def secrets(self) -> dict[str, str]:
         """What must be sealed."""
@@ -106,13 +106,13 @@ class Fields(BaseModel):
 
 
 class ResendFields(Fields):
-    hint = "api_key"
+    hint = "apiKey"
     api_key: Annotated[Secret, AfterValidator(_resend_key)]
     webhook_secret: Secret | None = None
 
 
 class PauboxFields(Fields):
-    hint = "api_key"
+    hint = "apiKey"
     api_key: Secret
     base_url: WebAddress | None = None
     endpoint: Word | None = None
@@ -130,7 +130,7 @@ class PauboxFields(Fields):
 
 
 class SesFields(Fields):
-    hint = "access_key_id"
+    hint = "accessKeyId"
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
     access_key_id: Secret
     secret_access_key: Secret
@@ -207,12 +207,6 @@ FIELDS: dict[str, type[Fields]] = {
 }
 
 
-def shown(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The readable options as a person gave them."""
-    model = FIELDS[provider].model_construct(**options)
-    return model.model_dump(by_alias=True, include=set(options), warnings=False)
-
-
 def hint_of(secret: str | None) -> str | None:
     """The last four characters, of a secret long enough to spare them."""
     return secret[-4:] if secret and len(secret) >= _HINT_NEEDS else None
@@ -221,8 +215,8 @@ def hint_of(secret: str | None) -> str | None:
 def defaults(settings: Settings, provider: str) -> dict[str, Any]:
     """What an account of this provider has when nothing else was said."""
     return {
-        "resend": {"base_url": settings.resend_base_url},
-        "paubox": {"base_url": settings.paubox_base_url},
+        "resend": {"baseUrl": settings.resend_base_url},
+        "paubox": {"baseUrl": settings.paubox_base_url},
     }.get(provider, {})
 
 
@@ -232,14 +226,14 @@ def of_environment(settings: Settings) -> dict[tuple[str, int], dict[str, Any]]:
     for slot, key in ((1, settings.resend_api_key), (2, settings.resend_api_key_2)):
         if key is not None:
             accounts["resend", slot] = {
-                "api_key": key.get_secret_value(),
-                "webhook_secret": _plain(settings.resend_webhook_secret),
+                "apiKey": key.get_secret_value(),
+                "webhookSecret": _plain(settings.resend_webhook_secret),
             }
     if settings.paubox_api_key is not None:
         accounts["paubox", 1] = {
-            "api_key": settings.paubox_api_key.get_secret_value(),
+            "apiKey": settings.paubox_api_key.get_secret_value(),
             "endpoint": settings.paubox_endpoint,
-            "webhook_token": _plain(settings.paubox_webhook_token),
+            "webhookToken": _plain(settings.paubox_webhook_token),
         }
     if settings.mail_provider == "sandbox":
         accounts["sandbox", 1] = {}

@@ -48,6 +48,9 @@ def start(name: str, body: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
 
 async def stop(tasks: list[asyncio.Task[None]]) -> None:
     """End supervised loops."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        # Python 3.11's wait_for, which redis-py uses, can swallow a cancellation: it is asked for again.
+        _, running = await asyncio.wait(running, timeout=0.2)

@@ -50,9 +50,7 @@ async def invite(session: Session, who: audit.Who, email: str, role: Role) -> Me
     return await one(session, who.project_id, account.id)
 
 
-async def set_role(
-    session: Session, who: audit.Who, account_id: UUID | None, role: Role
-) -> Member:
+async def set_role(session: Session, who: audit.Who, account_id: UUID | None, role: Role) -> Member:
     await projects.locked(session, who.project_id)
     membership = (await one(session, who.project_id, account_id)).Membership
     if role != "owner":

@@ -147,7 +147,7 @@ def _kept_webhook_secret(keys: Keys, row: Connection) -> str | None:
         )
     except Unsealable:
         return None
-    return kept.get("webhook_secret")
+    return kept.get("webhookSecret")
 
 
 async def _named(session: Session, project: Project, path: str, provider: str | None) -> int | None:
