@@ -83,6 +83,7 @@ def open_engine(settings: Settings, *, pool_size: int = 10) -> AsyncEngine:
         max_overflow=pool_size,
         pool_timeout=10,
         pool_recycle=1800,
+        hide_parameters=True,  # they hold addresses, and errors are logged
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         connect_args={"timeout": 5, "server_settings": _SESSION_SETTINGS},

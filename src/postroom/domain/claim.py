@@ -125,7 +125,8 @@ update outbox o set attempt_id = i.attempt_id, tries = tries + 1 from i where o.
 
 _REWRITE = text(
     """
-update outbox set content = :content, size = length(:content), recipient_keys = cast(:keys as bigint[])
+update outbox set content = cast(:content as bytea), size = length(cast(:content as bytea)),
+    recipient_keys = cast(:keys as bigint[])
   where id = :id and project_id = :project
 """
 )

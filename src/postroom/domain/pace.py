@@ -44,7 +44,7 @@ if probe then
 end
 if rate == 0 then
   local free = {{'0'}}
-  for i = 1, want do free[#free + 1] = '-1'; free[#free + 1] = '0'; free[#free + 1] = '0' end
+  for i = 1, want do for _, v in ipairs({{'-1', '0', '0', '0'}}) do free[#free + 1] = v end end
   return free
 end
 local many = math.max(1, math.floor(rate))
@@ -72,6 +72,7 @@ for i = 1, #free, 2 do
   grants[#grants + 1] = free[i]
   grants[#grants + 1] = stamp
   grants[#grants + 1] = string.format('%.0f', at - now)
+  grants[#grants + 1] = string.format('%.0f', window)
   last, left, want = at, left - 1, want - 1
 end
 if #grants > 1 then
@@ -89,7 +90,7 @@ return {{string.format('%.0f', wait)}}
 )
 
 # ARGV: slot, stamp, µs since sent (-1: not used), µs it took, learned limit (or ''), pause in µs (or ''),
-#       strike (1: a failure, 0: an answer, -1: neither)
+#       strike (1: a failure, 0: an answer, -1: neither), the slot's window in µs
 _GIVE = (
     _HEAD
     + f"""
@@ -99,10 +100,7 @@ if slot ~= '-1' then
   if score and string.format('%.0f', tonumber(score)) == stamp then
     local at = now
     if ago >= 0 then
-      local rate = tonumber(redis.call('HGET', state, 'limit') or 0)
-      local window = {WINDOW * 1e6:.0f}
-      if rate > 0 and rate < 1 then window = window / rate end
-      at = now - ago + math.min(took, {TRANSIT * 1e6:.0f}) + window
+      at = now - ago + math.min(took, {TRANSIT * 1e6:.0f}) + tonumber(ARGV[8])
     end
     redis.call('ZADD', slots, string.format('%.0f', at), slot)
   end
@@ -128,6 +126,7 @@ class Slot:
     number: str
     stamp: str
     at: float
+    window: str = "0"  # µs for which a call of this account counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,8 @@ async def take(redis: Redis, connection_id: int, want: int, stream: int, rate: R
     # Counted from before the question was asked would be too early by its way there; from after it, never.
     now = asyncio.get_running_loop().time()
     slots = [
-        Slot(grants[i], grants[i + 1], now + float(grants[i + 2]) / 1e6)
-        for i in range(0, len(grants), 3)
+        Slot(grants[i], grants[i + 1], now + float(grants[i + 2]) / 1e6, grants[i + 3])
+        for i in range(0, len(grants), 4)
     ]
     return Leave(tuple(slots), wait)
 
@@ -196,6 +195,7 @@ async def give(redis: Redis, connection_id: int, slot: Slot, lesson: Lesson) -> 
             "" if lesson.limit is None else lesson.limit,
             "" if lesson.pause is None else f"{lesson.pause * 1e6:.0f}",
             -1 if lesson.strike is None else int(lesson.strike),
+            slot.window,
         ],
     )
     return float(paused) / 1e6

@@ -5,8 +5,8 @@ import logging
 from sqlalchemy import text
 
 from postroom import metrics
-from postroom.domain import changes
-from postroom.resources import Resources
+from postroom.domain import changes, pace
+from postroom.resources import Redis, RedisError, Resources
 
 log = logging.getLogger(__name__)
 
@@ -38,3 +38,11 @@ async def clear_stop(resources: Resources, connection_id: int) -> None:
         await session.commit()
     log.info("provider account goes on", extra={"connection": connection_id})
     await changes.publish(resources.redis, "connection", connection_id)
+
+
+async def mended(redis: Redis, connection_id: int) -> None:
+    """New settings deserve a call at once, not at the next probe."""
+    try:
+        await pace.resume(redis, connection_id)
+    except RedisError:
+        log.warning("pause not ended", extra={"connection": connection_id})
