@@ -13,7 +13,8 @@ from typing import Any
 from postroom.resources import Redis
 
 WINDOW = 1.002  # seconds for which a call counts after it arrived
-TRANSIT = 0.1  # within which a call is taken to arrive
+# A call counts from its arrival, which the answer proves; a slower answer is taken to have arrived by then.
+TRANSIT = 0.25
 HOLD = 1.5  # a granted slot frees itself, should its worker die
 AHEAD = 0.02  # granted early, with the moment it may be used, so that claiming happens before it
 FIRST = 0.2  # a refused transactional take keeps bulk away for this long
