@@ -52,6 +52,50 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 Numbered = Callable[[int], bytes]
 
 
+@dataclass
+class _Client:
+    """One keep-alive connection."""
+
+    host: str
+    port: int
+    load: Load
+    keep_bodies: bool
+    insist: bool
+    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> None:
+        """Send one request; with `insist` until it is answered."""
+        while (answer := await self._once(request)) is None or self._try_again(answer[0]):
+            if answer is None and not self.insist:
+                return
+            await asyncio.sleep(0.05)
+        self.load.statuses[answer[0]] += 1
+        if self.keep_bodies:
+            self.load.bodies.append(answer[1])
+
+    def _try_again(self, status: int) -> bool:
+        return self.insist and status in {409, 503}
+
+    async def _once(self, request: bytes) -> tuple[int, bytes] | None:
+        began = perf_counter()
+        try:
+            if self.streams is None:
+                self.streams = await asyncio.open_connection(self.host, self.port)
+            self.streams[1].write(request)
+            answer = await _answer(self.streams[0])
+        except (OSError, asyncio.IncompleteReadError):
+            self.load.lost += 1
+            self.close()
+            return None
+        self.load.latencies.append(perf_counter() - began)
+        return answer
+
+    def close(self) -> None:
+        if self.streams is not None:
+            self.streams[1].transport.abort()
+            self.streams = None
+
+
 async def run(
     url: str,
     request: Numbered,
@@ -61,38 +105,19 @@ async def run(
     keep_bodies: bool = False,
     insist: bool = False,
 ) -> Load:
-    """Send `count` requests over so many connections; with `insist` a broken one is repeated until answered."""
+    """Send `count` requests over so many connections.
+
+    With `insist` a request whose connection broke, or that was answered 409 or 503, is repeated.
+    """
     parts = urlsplit(url)
     load = Load()
     numbers = iter(range(count))
 
     async def client() -> None:
-        streams = None
+        one = _Client(parts.hostname or "", parts.port or 80, load, keep_bodies, insist)
         for number in numbers:
-            while True:
-                began = perf_counter()
-                try:
-                    if streams is None:
-                        streams = await asyncio.open_connection(parts.hostname, parts.port)
-                    streams[1].write(request(number))
-                    status, body = await _answer(streams[0])
-                except (OSError, asyncio.IncompleteReadError):
-                    load.lost += 1
-                    streams = None
-                    if not insist:
-                        break
-                    await asyncio.sleep(0.05)
-                    continue
-                load.latencies.append(perf_counter() - began)
-                if insist and status in {409, 503}:
-                    await asyncio.sleep(0.1)
-                    continue
-                load.statuses[status] += 1
-                if keep_bodies:
-                    load.bodies.append(body)
-                break
-        if streams is not None:
-            streams[1].close()
+            await one.ask(request(number))
+        one.close()
 
     began = perf_counter()
     await asyncio.gather(*(client() for _ in range(connections)))

@@ -125,12 +125,15 @@ class Rig:
         return Process(name, [sys.executable, *argv], self.env | env, self.folder / f"{name}.log")
 
     async def add_api(self, port: int | None = None) -> Process:
+        """Another API process; with `port` it takes the place of one that died."""
+        new = port is None
         port = port or free_port()
         name = f"api{len(self.apis)}"
         api = self.process(name, "-m", "postroom.cli", "api", "--port", str(port))
         await api.start()
         self.apis.append(api)
-        self.api_ports.append(port)
+        if new:
+            self.api_ports.append(port)
         await until_live(port)
         return api
 
