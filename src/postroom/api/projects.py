@@ -11,7 +11,7 @@ from postroom.api.body import read, takes
 from postroom.api.deps import AsAdmin, AsOwner, AsViewer, ByAccount, Callers, Db, Res
 from postroom.api.envelope import BODY, Nothing, Success, errors, ok
 from postroom.api.shapes import Asked, Told
-from postroom.domain import project_settings, projects
+from postroom.domain import project_settings, projects, schedule
 from postroom.domain.project_settings import ProjectPatch
 from postroom.domain.projects import NewProject, View
 
@@ -149,6 +149,7 @@ async def delete(caller: AsOwner, callers: Callers, session: Db, res: Res) -> Re
     """Stop the keys at once, cancel and refund what is queued, and remove everything in the background."""
     await projects.delete(session, res.redis, caller.who)
     callers.forget(caller.project_id)
+    await schedule.cancel_all(session, res.redis, caller.project_id)
     return ok({}, "Project deleted.")
 
 

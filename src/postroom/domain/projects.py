@@ -344,9 +344,12 @@ async def set_plan(session: Session, redis: Redis, project_id: UUID, plan: str) 
 
 
 async def delete(session: Session, redis: Redis, who: audit.Who) -> None:
-    """Stop the keys and hide the project; its rows go later, in bounded steps (see `erasing`)."""
+    """Stop the keys and hide the project; its rows go later, in bounded steps (erasing.py)."""
     project = await locked(session, who.project_id)
     project.deleted_at = func.now()
+    for kind in keys.PREFIXES:
+        # The old keys may be given to another project (a development set-up does so).
+        keys.set_key(project, kind, keys.new_key(kind))
     audit.note(session, who, "project.deleted")
     # From here nobody can send in its name.
     await session.commit()
