@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -9,6 +10,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
 from postroom import __version__
 from postroom.api import (
@@ -25,6 +27,7 @@ from postroom.api import (
 )
 from postroom.api.envelope import failure, install, unexpected
 from postroom.api.shell import BodyLimit, Shell
+from postroom.api.short_way import ShortWay
 from postroom.domain import changes, connections, loops, measure
 from postroom.domain.accept import Acceptor
 from postroom.domain.changes import Change
@@ -50,10 +53,21 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 
 
+class Doors(FastAPI):
+    """FastAPI, with a short way in front of it."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self._short_way = ShortWay(self, super().__call__)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._short_way(scope, receive, send)
+
+
 def create_app(resources: Resources | None = None, settings: Settings | None = None) -> FastAPI:
     """The API over the given resources, or over its own for as long as it runs."""
     known = settings or (resources.settings if resources else load_settings())
-    app = FastAPI(
+    app = Doors(
         title="Postroom",
         version=__version__,
         summary="One HTTP API in front of Resend, Paubox, Amazon SES and SMTP.",

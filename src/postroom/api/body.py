@@ -17,10 +17,15 @@ DOCUMENTED: dict[str, type[BaseModel]] = {}  # request models, for the OpenAPI d
 
 async def read_json(request: Request) -> Any:
     """The body as JSON. Raises WrongContentType, or InvalidPayload with the code `malformed_json`."""
+    return parse_json(await read_bytes(request))
+
+
+async def read_bytes(request: Request) -> bytes:
+    """The bytes of a JSON body, not yet parsed. Raises WrongContentType."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in _TYPES:
         raise WrongContentType("The body must be sent as application/json.")
-    return parse_json(await request.body())
+    return await request.body()
 
 
 def parse_json(body: bytes) -> Any:

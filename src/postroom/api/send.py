@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from postroom.api.body import read_json, takes, validate
+from postroom.api.body import parse_json, read_bytes, takes, validate
 from postroom.api.deps import AsAdmin, ByKey
 from postroom.api.envelope import BODY, Success, errors, json_response
 from postroom.api.mail_body import SendRequest, letter_of
@@ -38,9 +38,8 @@ class Queued(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel)
 
 
-def idempotency(request: Request, route: str, data: Any) -> Keyed | None:
+def keyed(key: str | None, route: str, data: Any) -> Keyed | None:
     """The client's Idempotency-Key, with a hash of what it stands for."""
-    key = request.headers.get("idempotency-key")
     if key is None:
         return None
     if not 1 <= len(key) <= 256:
@@ -51,10 +50,9 @@ def idempotency(request: Request, route: str, data: Any) -> Keyed | None:
     return Keyed(f"{route}:{key}", hashlib.sha256(plain).digest())
 
 
-def answer(accepted: Accepted) -> Response:
-    """The envelope that was kept with the mail; a repeat says that it is one."""
-    headers = {"Idempotent-Replayed": "true"} if accepted.replayed else None
-    return json_response({"success": True, **accepted.answer}, 200, headers)
+def replayed(accepted: Accepted) -> dict[str, str]:
+    """What a repeat's answer says of itself."""
+    return {"Idempotent-Replayed": "true"} if accepted.replayed else {}
 
 
 def queued(caller: Caller, composed: Composed, letter: Letter, usage: int) -> dict[str, Any]:
@@ -71,27 +69,41 @@ def queued(caller: Caller, composed: Composed, letter: Letter, usage: int) -> di
     return data
 
 
-async def parse(data: Any, size: int) -> Letter:
+def parse(body: bytes) -> SendRequest:
+    """A request's bytes as a mail: one pass over them, and a second one only to say what is wrong."""
+    if b"\\u0000" not in body:
+        try:
+            return _SEND.validate_json(body)
+        except ValidationError:
+            pass  # the second pass finds the same, and the words for it
+    return validate(_SEND, parse_json(body), no_object="Invalid mail payload.")
+
+
+async def letter_from(body: bytes) -> Letter:
     """Check a mail; a large one away from the event loop."""
-
-    def check() -> Letter:
-        return letter_of(validate(_SEND, data, no_object="Invalid mail payload."))
-
-    return await asyncio.to_thread(check) if size > LARGE_BODY else check()
+    if len(body) > LARGE_BODY:
+        return await asyncio.to_thread(lambda: letter_of(parse(body)))
+    return letter_of(parse(body))
 
 
-async def _send(request: Request, caller: Caller) -> Response:
-    data = await read_json(request)
-    letter = await parse(data, int(request.headers.get("content-length") or LARGE_BODY + 1))
-    acceptor: Acceptor = request.app.state.acceptor
+async def accept(acceptor: Acceptor, caller: Caller, body: bytes, key: str | None) -> Accepted:
+    """Check a mail and write it down."""
+    letter = await letter_from(body)
     sending = await acceptor.sending(caller)
     composed = await acceptor.compose(caller, sending, letter)
 
     def full_answer(usage: int) -> dict[str, Any]:
-        return {"data": queued(caller, composed, letter, usage), "message": QUEUED}
+        data = queued(caller, composed, letter, usage)
+        return {"success": True, "data": data, "message": QUEUED}
 
-    keyed = idempotency(request, "send", data)
-    return answer(await acceptor.submit(caller, [composed.mail], full_answer, keyed))
+    named = keyed(key, "send", parse_json(body)) if key is not None else None
+    return await acceptor.submit(caller, [composed.mail], full_answer, named)
+
+
+async def _send(request: Request, caller: Caller) -> Response:
+    key = request.headers.get("idempotency-key")
+    accepted = await accept(request.app.state.acceptor, caller, await read_bytes(request), key)
+    return json_response(accepted.answer, 200, replayed(accepted))
 
 
 @router.post(

@@ -13,7 +13,7 @@ from postroom.errors import TooLarge
 
 MOST_BYTES = 40_000_000
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_HEADERS = [
+ANSWER_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"same-origin"),
@@ -37,7 +37,7 @@ class Shell:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = request_id_of(_header(scope, b"x-request-id"))
         token = log.request_id.set(request_id)
         answer = _Answer(send, request_id)
         try:
@@ -55,7 +55,7 @@ class _Answer:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._headers = [(b"x-request-id", request_id.encode()), *_HEADERS]
+        self._headers = [(b"x-request-id", request_id.encode()), *ANSWER_HEADERS]
         self._started = False
 
     async def send(self, message: Message) -> None:
@@ -75,9 +75,8 @@ class _Answer:
         await answer(scope, receive, self.send)
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(given: bytes | None) -> str:
     """The caller's own id where it is a sane one, so that both sides can search for it."""
-    given = _header(scope, b"x-request-id")
     if given is not None and _SANE_ID.fullmatch(given):
         return given.decode()
     return uuid4().hex

@@ -1,7 +1,7 @@
 """A mail's content as it is kept: final, sealed, bound to the mail; a provider call is built from it alone."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -35,8 +35,19 @@ def parse_ref(value: str) -> tuple[UUID, UUID] | None:
 
 def _kept(mail: OutgoingMail) -> dict[str, Any]:
     """The fields that are set, without the ref: the row knows it."""
-    fields = asdict(mail)
-    del fields["ref"]
+    fields = {
+        "sender": mail.sender,
+        "to": mail.to,
+        "subject": mail.subject,
+        "html": mail.html,
+        "text": mail.text,
+        "cc": mail.cc,
+        "bcc": mail.bcc,
+        "reply_to": mail.reply_to,
+        "headers": mail.headers,
+        "attachments": mail.attachments,
+        "tags": mail.tags,
+    }
     return {name: value for name, value in fields.items() if value}
 
 
