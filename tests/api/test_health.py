@@ -99,6 +99,9 @@ async def test_without_postgres_the_process_is_not_ready(resources: Resources) -
             resources, sessions=_no_sessions
         )
         answer = await client.get("/health/ready")
+        page = await client.get("/metrics")
+    assert page.status_code == 200
+    assert "postroom_oldest_due_seconds NaN" in page.text
     assert_failure(answer, 503, "overloaded")
     assert answer.headers["retry-after"]
 

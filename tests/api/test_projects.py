@@ -235,6 +235,8 @@ async def test_a_sender_without_a_key_is_remembered_for_the_key_to_come(
             "resendFromEmail must be a valid format (e.g., 'me@domain.com' or 'App <me@domain.com>').",
         ),
         ("name", " ", "name must be a non-empty string."),
+        ("name", None, "name must be a non-empty string."),
+        ("phi", None, '"phi" must be true or false.'),
         ("mailProvider", "paubox", '"paubox" is not set up for this project. Set up: none.'),
         ("ambiguousPolicy", "guess", "\"ambiguousPolicy\" must be 'park' or 'resend'."),
         ("contentRetentionDays", -1, '"contentRetentionDays" must be at least 0.'),

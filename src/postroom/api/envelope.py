@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from postroom import metrics
 from postroom.api.sentences import issues_of
-from postroom.errors import InvalidPayload, Problem
+from postroom.errors import InvalidPayload, Issue, Problem
 
 log = logging.getLogger(__name__)
 
@@ -129,12 +129,15 @@ async def _on_problem(request: Request, error: Problem) -> Response:
 
 
 async def _on_request_validation(request: Request, error: RequestValidationError) -> Response:
-    return failure(InvalidPayload.at(*_first(issues_of(error.errors(), None))))
+    return failure(_invalid(issues_of(error.errors(), None)))
 
 
 async def _on_validation(request: Request, error: ValidationError) -> Response:
-    issues = issues_of(error.errors(include_url=False), None)
-    return failure(InvalidPayload(issues[0].message, issues=issues))
+    return failure(_invalid(issues_of(error.errors(include_url=False), None)))
+
+
+def _invalid(issues: Sequence[Issue]) -> InvalidPayload:
+    return InvalidPayload(issues[0].message, issues=issues)
 
 
 async def _on_http(request: Request, error: HTTPException) -> Response:
@@ -144,10 +147,6 @@ async def _on_http(request: Request, error: HTTPException) -> Response:
     answer = failure(problem)
     answer.headers.update(error.headers or {})
     return answer
-
-
-def _first(issues: Sequence[Any]) -> tuple[str, str]:
-    return issues[0].path, issues[0].message
 
 
 Handler = Callable[[Request, Any], Any]

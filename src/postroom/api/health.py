@@ -72,8 +72,7 @@ async def _totals(res: Resources) -> list[Sample]:
 
 
 async def _look_at_backlog(res: Resources) -> None:
-    async with res.sessions() as session:
-        metrics.OLDEST_DUE_SECONDS.set(await backlog.oldest_due_seconds(session))
-        due = await backlog.due(session)
-    metrics.DUE_MAILS.labels("transactional").set(due.transactional)
-    metrics.DUE_MAILS.labels("bulk").set(due.bulk)
+    seen = await backlog.look(res.sessions)
+    metrics.OLDEST_DUE_SECONDS.set(seen.oldest_seconds)
+    metrics.DUE_MAILS.labels("transactional").set(seen.transactional)
+    metrics.DUE_MAILS.labels("bulk").set(seen.bulk)

@@ -1,11 +1,18 @@
 """How much work waits, and for how long: what scaling and alarms look at."""
 
+import logging
 import time
 from dataclasses import dataclass
+from math import nan
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from postroom.resources import Session
+from postroom.queue import BULK, TRANSACTIONAL
+from postroom.resources import Session, Sessions
+
+log = logging.getLogger(__name__)
 
 # Each lane's first mail, lane by lane along the index of free rows: no count, no scan.
 _FIRST_TURNS = text("""
@@ -25,11 +32,12 @@ _DUE = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """Mails that could leave now, by stream."""
+class Backlog:
+    """Mails that could leave now, by stream; not a number while nobody can say."""
 
-    transactional: int = 0
-    bulk: int = 0
+    oldest_seconds: float = nan
+    transactional: float = nan
+    bulk: float = nan
 
 
 async def oldest_due_seconds(session: Session) -> float:
@@ -38,6 +46,13 @@ async def oldest_due_seconds(session: Session) -> float:
     return 0.0 if turn is None else round(max(0.0, time.time() - turn / 1e6), 3)
 
 
-async def due(session: Session) -> Due:
-    found: dict[int, int] = {stream: count for stream, count in await session.execute(_DUE)}
-    return Due(found.get(0, 0), found.get(1, 0))
+async def look(sessions: Sessions) -> Backlog:
+    """The whole outbox at a glance; an outage of the database is an answer too."""
+    try:
+        async with sessions() as session:
+            oldest = await oldest_due_seconds(session)
+            due = {stream: count for stream, count in await session.execute(_DUE)}
+    except (DBAPIError, PoolTimeout, OSError, TimeoutError):
+        log.warning("backlog not known")
+        return Backlog()
+    return Backlog(oldest, due.get(TRANSACTIONAL, 0), due.get(BULK, 0))

@@ -175,20 +175,14 @@ def _mark(keys: Keys, given: Mapping[str, Any]) -> str:
 
 
 def _upsert_shared(provider: str, slot: int, mark: str) -> Any:
-    registered = BY_NAME.get(provider)
-    values = {
-        "provider": provider,
-        "slot": slot,
-        "options": {"mark": mark},
-        "phi_allowed": registered is not None and registered.capabilities.health_data,
-    }
+    # Never for health data: a project that carries it names an account of its own.
+    values = {"provider": provider, "slot": slot, "options": {"mark": mark}}
     statement = insert(Connection).values(**values)
     same_key = Connection.options["mark"].astext == mark
     return statement.on_conflict_do_update(
         index_elements=["project_id", "provider", "slot"],
         set_={
             "options": statement.excluded.options,
-            "phi_allowed": statement.excluded.phi_allowed,
             "removed_at": None,
             "stopped_at": case((same_key, Connection.stopped_at)),
             "stopped_reason": case((same_key, Connection.stopped_reason)),

@@ -44,13 +44,26 @@ def _resend_sender(value: Any) -> str | None:
     return value or None
 
 
+# Never looked at: only fields that the patch names are.
+UNNAMED: Any = None
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class ProjectPatch(BaseModel):
     """What may be changed; what is not named stays as it is."""
 
     model_config = ConfigDict(
-        extra="forbid", alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        json_schema_extra=_without_defaults,
     )
-    name: Annotated[str, BeforeValidator(_name), Field(max_length=100)] | None = None
+    name: Annotated[str, BeforeValidator(_name), Field(max_length=100)] = UNNAMED
     resend_api_key: Annotated[str | None, BeforeValidator(_resend_key)] = Field(
         default=None, repr=False, description="`null` clears it."
     )
@@ -59,9 +72,12 @@ class ProjectPatch(BaseModel):
         default=None, description="Which connection sends; `null` is the shared account."
     )
     failover_provider: str | None = None
-    phi: bool | None = None
-    ambiguous_policy: Literal["park", "resend"] | None = None
-    content_retention_days: Annotated[int, Field(ge=0, le=3650)] | None = None
+    phi: bool = UNNAMED
+    ambiguous_policy: Literal["park", "resend"] = UNNAMED
+    content_retention_days: Annotated[int, Field(ge=0, le=3650)] = UNNAMED
+
+
+_PLAIN = {"name", "phi", "ambiguous_policy", "content_retention_days"}
 
 
 async def change(
@@ -105,11 +121,9 @@ async def _apply(
 
 
 def _apply_plain(project: Project, patch: ProjectPatch) -> None:
-    """The columns that are what they are called; null means no change for those that cannot be null."""
-    for name in ("name", "phi", "ambiguous_policy", "content_retention_days"):
-        value = getattr(patch, name)
-        if value is not None:
-            setattr(project, name, value)
+    """The columns that are called what the setting is called."""
+    for name in _PLAIN & patch.model_fields_set:
+        setattr(project, name, getattr(patch, name))
 
 
 async def _set_resend_sender(session: Session, project: Project, sender: str | None) -> Connection:
