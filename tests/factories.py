@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from postroom.domain import accounts, connections, credentials, projects
+from postroom.domain import accounts, byok, credentials, projects
 from postroom.domain.audit import Who
-from postroom.domain.connections import Wanted
+from postroom.domain.byok import Wanted
 from postroom.domain.projects import NewProject
 from postroom.ids import new_id
 from postroom.models import Account, Membership, Project
@@ -89,7 +89,7 @@ async def make_connection(
         fields = {"apiKey": "re_test_0123456789abcdef"} | fields
     given = credentials.FIELDS[provider].model_validate(fields)
     async with resources.sessions() as session:
-        row = await connections.put(
+        row = await byok.put(
             session, resources.redis, resources.keys, Who(project_id), Wanted(provider, given)
         )
     return row.id

@@ -27,7 +27,7 @@ async def _quiet(resources: Resources, connection: int, slots: int) -> None:
 async def test_lost_state_means_a_second_of_silence_not_a_burst(resources, connection) -> None:
     leave = await pace.take(resources.redis, connection, 10, 0, TEN)
     assert leave.slots == ()
-    assert 0.9 < leave.wait < 1.2
+    assert 1.0 < leave.wait < 1.3
 
 
 async def test_half_of_the_slots_go_at_once_and_the_rest_apart(resources, connection) -> None:
@@ -135,7 +135,9 @@ async def test_a_stopped_account_is_probed_by_one_call(resources, connection) ->
     assert later.wait > 290
 
 
-async def test_without_any_rate_leave_is_given_freely_but_pauses_hold(resources, connection) -> None:
+async def test_without_any_rate_leave_is_given_freely_but_pauses_hold(
+    resources, connection
+) -> None:
     assert len((await pace.take(resources.redis, connection, 16, 0, Rate())).slots) == 16
     await pace.pause(resources.redis, connection, 5)
     assert not (await pace.take(resources.redis, connection, 16, 0, Rate())).slots

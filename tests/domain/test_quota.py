@@ -24,7 +24,12 @@ async def _gate(resources, project_id) -> int | None:
 
 async def test_what_fits_is_granted_in_order_of_arrival_and_a_batch_whole_or_not_at_all(resources):
     project = uuid4()
-    wishes = [Wish(project, 3, 10), Wish(project, 8, 10), Wish(project, 7, 10), Wish(project, 1, 10)]
+    wishes = [
+        Wish(project, 3, 10),
+        Wish(project, 8, 10),
+        Wish(project, 7, 10),
+        Wish(project, 1, 10),
+    ]
     assert await _reserve(resources, wishes) == [True, False, True, False]
     assert await _gate(resources, project) == 10
 

@@ -33,9 +33,7 @@ class World:
             fields["webhookSecret"] = SECRET
         connection = await make_connection(self.resources, project.id, provider, **fields)
         # A fresh account would be silent for a second, because nothing is known of its calls.
-        await self.resources.redis.zadd(
-            f"pace:{connection}", {str(slot): 1 for slot in range(10)}
-        )
+        await self.resources.redis.zadd(f"pace:{connection}", {str(slot): 1 for slot in range(10)})
         return replace(project, connection_id=connection)
 
     async def send(self, project: MadeProject, **fields: Any) -> httpx.Response:
@@ -68,7 +66,8 @@ class World:
 
     async def used(self, project: MadeProject) -> int:
         rows = await self.sql(
-            "select coalesce(sum(used), 0)::int n from quota_months where project_id = :p", p=project.id
+            "select coalesce(sum(used), 0)::int n from quota_months where project_id = :p",
+            p=project.id,
         )
         return int(rows[0].n)
 
@@ -105,7 +104,9 @@ async def world(resources: Resources, double: ResendDouble) -> AsyncIterator[Wor
     app = create_app(here)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://postroom.test") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://postroom.test"
+        ) as client:
             yield World(here, client, double)
 
 

@@ -38,9 +38,7 @@ def event(kind: str, provider_id: str, **data) -> bytes:
 
 
 async def webhook_path(world: World, project) -> str:
-    answer = await world.client.get(
-        f"{project.path}/mail/providers", headers=project.owner.bearer
-    )
+    answer = await world.client.get(f"{project.path}/mail/providers", headers=project.owner.bearer)
     rows = answer.json()["data"]
     url = next(row["webhookUrl"] for row in rows if row["provider"] == "resend")
     return url[url.index("/api/") :]
@@ -178,9 +176,7 @@ async def test_a_webhook_that_overtakes_the_worker_is_not_lost(world, office) ->
     assert (await world.client.post(path, content=body, headers=signed(body))).status_code == 200
     mail_id = await world.sent(project)
     await world.until_status(project, mail_id, "sent")
-    await world.sql(
-        "update mail_logs set provider_id = 'not-known-yet' where id = :i", i=mail_id
-    )
+    await world.sql("update mail_logs set provider_id = 'not-known-yet' where id = :i", i=mail_id)
     await world.until_status(project, mail_id, "delivered")
 
 
@@ -206,7 +202,9 @@ async def test_another_projects_webhook_cannot_move_a_mail(world, office) -> Non
         event("bounced", mail["resendEmailId"]),
         event("bounced", "x", tags={"postroom": ref}),
     ):
-        assert (await world.client.post(path, content=body, headers=signed(body))).status_code == 200
+        assert (
+            await world.client.post(path, content=body, headers=signed(body))
+        ).status_code == 200
     assert (await world.mail(project, mail_id))["status"] == "sent"
 
 
@@ -277,7 +275,9 @@ async def test_an_answer_that_was_lost_is_asked_for_again_under_the_same_key(wor
     assert report["repeated_key_bytes_differ"] == 0
 
 
-async def test_a_refused_account_keeps_its_mails_and_goes_on_when_it_is_mended(world, office) -> None:
+async def test_a_refused_account_keeps_its_mails_and_goes_on_when_it_is_mended(
+    world, office
+) -> None:
     project = await world.project()
     wrong = {"apiKey": "re_invalid_key", "webhookSecret": SECRET, "fromEmail": "a@example.com"}
     put = f"{project.path}/mail/providers/resend"

@@ -35,7 +35,9 @@ async def kill(office: PostOffice) -> None:
 
 async def lapse(world: World) -> None:
     """Let every lease run out now."""
-    await world.sql("update attempts set lease_until = now() - interval '1 second' where not parked")
+    await world.sql(
+        "update attempts set lease_until = now() - interval '1 second' where not parked"
+    )
 
 
 async def with_limit(world: World, limit: int) -> World:
@@ -47,10 +49,14 @@ async def with_limit(world: World, limit: int) -> World:
 # ── The quota ────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_thousand_parallel_sends_on_a_quota_of_a_hundred_give_exactly_a_hundred(world) -> None:
+async def test_a_thousand_parallel_sends_on_a_quota_of_a_hundred_give_exactly_a_hundred(
+    world,
+) -> None:
     world = await with_limit(world, 100)
     project = await world.project(plan="free")
-    answers = await asyncio.gather(*(world.send(project, to=f"u{i}@example.com") for i in range(1000)))
+    answers = await asyncio.gather(
+        *(world.send(project, to=f"u{i}@example.com") for i in range(1000))
+    )
     codes = [a.status_code for a in answers]
     assert (codes.count(200), codes.count(429)) == (100, 900)
     refused = next(a for a in answers if a.status_code == 429)
@@ -60,7 +66,9 @@ async def test_a_thousand_parallel_sends_on_a_quota_of_a_hundred_give_exactly_a_
     usage = sorted(a.json()["data"]["monthlyUsage"] for a in answers if a.status_code == 200)
     assert usage == list(range(1, 101))
     assert await world.used(project) == 100
-    assert len(await world.sql("select 1 from mail_logs where project_id = :p", p=project.id)) == 100
+    assert (
+        len(await world.sql("select 1 from mail_logs where project_id = :p", p=project.id)) == 100
+    )
 
 
 async def test_the_ledger_refuses_when_the_gate_was_flushed_or_is_too_low(world) -> None:
@@ -137,7 +145,9 @@ async def test_two_processes_with_the_same_key_write_one_mail(world, resources) 
     sends = []
     for i in range(40):
         first._intake = intakes[i % 2]
-        sends.append(asyncio.create_task(world.send(project, headers_={"Idempotency-Key": f"k{i // 4}"})))
+        sends.append(
+            asyncio.create_task(world.send(project, headers_={"Idempotency-Key": f"k{i // 4}"}))
+        )
         await asyncio.sleep(0)
     answers = await asyncio.gather(*sends)
     first._intake = intakes[0]
@@ -274,7 +284,9 @@ async def test_a_writer_whose_lease_was_taken_over_changes_nothing(world) -> Non
         return bool(await world.sql("select 1 from attempts"))
 
     await world.until(bound)
-    await world.sql("update attempts set fence = fence + 1, lease_until = now() + interval '1 hour'")
+    await world.sql(
+        "update attempts set fence = fence + 1, lease_until = now() + interval '1 hour'"
+    )
     await asyncio.sleep(1.2)
     assert (await world.mail(project, mail_id))["status"] == "queued"
     await lapse(world)
