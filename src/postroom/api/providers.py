@@ -11,8 +11,9 @@ from postroom.api.body import read, takes
 from postroom.api.deps import AsAdmin, AsViewer, Db, Res
 from postroom.api.envelope import BODY, Nothing, Success, errors, ok
 from postroom.api.shapes import Told
-from postroom.domain import addresses, connections, credentials
-from postroom.domain.connections import ConnectionBook, Wanted
+from postroom.domain import addresses, byok, connections, credentials
+from postroom.domain.byok import Wanted
+from postroom.domain.connections import ConnectionBook
 from postroom.models import Connection
 from postroom.providers import BY_NAME
 from postroom.providers.base import Capabilities
@@ -86,7 +87,7 @@ def _not_set_up(name: str) -> ConnectionOut:
 @router.get("", response_model=Success[list[ConnectionOut]], responses=errors(401, 404))
 async def list_all(caller: AsViewer, session: Db, res: Res) -> Response:
     """Every provider there is, and how this project has it set up."""
-    rows = await connections.own_connections(session, caller.project_id)
+    rows = await byok.own_connections(session, caller.project_id)
     own = {row.provider: row for row in rows}
     return ok(
         [connection_out(res, own[name]) if name in own else _not_set_up(name) for name in BY_NAME]
@@ -107,14 +108,14 @@ async def put(
     verify: Annotated[bool, Query(description="Try the credentials before keeping them.")] = False,
 ) -> Response:
     """Set up, or replace, the project's account at a provider."""
-    connections.vendor_named(name)
+    byok.vendor_named(name)
     fields: credentials.Fields = await read(request, ADAPTERS[name])
     await addresses.check(res.settings, fields.addresses())
     if verify:
-        await connections.verify(res.http, res.settings, name, fields)
+        await byok.verify(res.http, res.settings, name, fields)
     async with res.sessions() as session:
         wanted = Wanted(name, fields, verified=verify)
-        row = await connections.put(session, res.redis, res.keys, caller.who, wanted)
+        row = await byok.put(session, res.redis, res.keys, caller.who, wanted)
     _forget(request, row)
     return ok(connection_out(res, row), "Provider connected.")
 
@@ -122,8 +123,8 @@ async def put(
 @router.delete("/{provider}", response_model=Success[Nothing], responses=errors(401, 403, 404, 422))
 async def remove(request: Request, name: Name, caller: AsAdmin, session: Db, res: Res) -> Response:
     """Take the account out; mails that wait for it wait for it to be set up again."""
-    connections.vendor_named(name)
-    row = await connections.remove(session, res.redis, caller.who, name)
+    byok.vendor_named(name)
+    row = await byok.remove(session, res.redis, caller.who, name)
     _forget(request, row)
     return ok({}, "Provider removed.")
 

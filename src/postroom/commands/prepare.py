@@ -12,9 +12,9 @@ from sqlalchemy import select
 from postroom.commands import schema
 from postroom.commands.session import run_with_resources
 from postroom.crypto import hash_key
-from postroom.domain import accounts, connections, keys, projects
+from postroom.domain import accounts, byok, keys, projects
 from postroom.domain.audit import Who
-from postroom.domain.connections import Wanted
+from postroom.domain.byok import Wanted
 from postroom.domain.credentials import SandboxFields
 from postroom.domain.projects import NewProject
 from postroom.embedded.command import Parser, run_command
@@ -120,7 +120,7 @@ async def _ensure_sandbox(session: Session, resources: Resources, project_id: UU
     if await session.scalar(select(Connection.id).where(Connection.project_id == project_id)):
         return
     wanted = Wanted("sandbox", SandboxFields())
-    await connections.put(session, resources.redis, resources.keys, Who(project_id), wanted)
+    await byok.put(session, resources.redis, resources.keys, Who(project_id), wanted)
 
 
 if __name__ == "__main__":

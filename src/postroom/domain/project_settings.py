@@ -6,8 +6,8 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from postroom.domain import audit, changes, connections, credentials, projects
-from postroom.domain.connections import Wanted
+from postroom.domain import audit, byok, changes, connections, credentials, projects, stopped
+from postroom.domain.byok import Wanted
 from postroom.errors import InvalidPayload, Unsealable
 from postroom.models import Connection, Project
 from postroom.resources import Keys, Redis, Session
@@ -92,7 +92,8 @@ async def change(
     # From here the next mail is sent by the new rules.
     await session.commit()
     for row in touched:
-        await connections.announce(redis, row)
+        await stopped.mended(redis, row.id)
+        await byok.announce(redis, row)
     await changes.publish(redis, "project", project.id)
 
 
@@ -128,7 +129,7 @@ def _apply_plain(project: Project, patch: ProjectPatch) -> None:
 
 async def _set_resend_sender(session: Session, project: Project, sender: str | None) -> Connection:
     """Remembered even before there is a key: it is then the sender of the account to come."""
-    row = await connections.row_for(session, project.id, "resend")
+    row = await byok.row_for(session, project.id, "resend")
     row.from_email = sender
     return row
 
@@ -136,9 +137,9 @@ async def _set_resend_sender(session: Session, project: Project, sender: str | N
 async def _set_resend_key(
     session: Session, keys: Keys, project: Project, key: str | None
 ) -> Connection:
-    row = await connections.row_for(session, project.id, "resend")
+    row = await byok.row_for(session, project.id, "resend")
     if key is None:
-        connections.take_out(project, row)
+        byok.take_out(project, row)
         return row
     fields = credentials.ResendFields.model_validate(
         {
@@ -148,7 +149,7 @@ async def _set_resend_key(
             "rate_per_second": row.rate_per_second,
         }
     )
-    return await connections.write(session, keys, project, Wanted("resend", fields))
+    return await byok.write(session, keys, project, Wanted("resend", fields))
 
 
 def _kept_webhook_secret(keys: Keys, row: Connection) -> str | None:
@@ -168,7 +169,7 @@ async def _named(session: Session, project: Project, path: str, provider: str | 
     """The id of the project's own connection of this name."""
     if provider is None:
         return None
-    own = await connections.own_connections(session, project.id)
+    own = await byok.own_connections(session, project.id)
     for row in own:
         if row.provider == provider:
             return row.id
@@ -191,7 +192,7 @@ async def _require_consistent(session: Session, project: Project) -> None:
         )
     for row in (sending, failover):
         if row is not None:
-            connections.require_may_carry(project, row)
+            byok.require_may_carry(project, row)
     if sending and failover and sending.phi_allowed and not failover.phi_allowed:
         raise InvalidPayload.at(
             "failoverProvider",
