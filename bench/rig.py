@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+import psutil
 
 from postroom import embedded
 
@@ -83,6 +84,39 @@ class Process:
         return self.running is not None and self.running.returncode is None
 
 
+class Server:
+    """PostgreSQL or Valkey on a data directory of its own, so that it can be taken away and come back."""
+
+    def __init__(self, folder: Path, name: str, *, fast: bool) -> None:
+        self._folder, self._name, self._fast = folder, name, fast
+        self._running: embedded.RunningServers | None = None
+
+    def start(self) -> str:
+        """Its address: the same at every start."""
+        self._running = embedded.start(self._folder, (self._name,), fast=self._fast)
+        urls = self._running.await_ready()
+        return urls.database_url or urls.redis_url
+
+    def stop(self) -> None:
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+    def kill(self) -> None:
+        """End the server without a word (its guardian then ends by itself)."""
+        found = [p for p in psutil.process_iter(["cmdline"]) if self._is_ours(p)]
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGQUIT if self._name == "postgres" else signal.SIGKILL)
+        psutil.wait_procs(found, timeout=20)
+        self.stop()
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        line = process.info["cmdline"] or []
+        ours = str(self._folder)
+        return any(ours in part for part in line) and not any("guardian" in part for part in line)
+
+
 @dataclass
 class Rig:
     """What is running, and how to look into it."""
@@ -98,6 +132,8 @@ class Rig:
     api_ports: list[int] = field(default_factory=list)
     project_id: str = ""
     key: str = ""
+    postgres: Server | None = None
+    valkey: Server | None = None
 
     @property
     def url(self) -> str:
@@ -116,6 +152,13 @@ class Rig:
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.get(f"{self.vendor_url}/_report")
             return dict(answer.json())
+
+    async def refs(self) -> list[str]:
+        """Every mail that the vendor has."""
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+            answer = await http.get(f"{self.vendor_url}/_refs")
+            found = answer.json()
+            return list(found if isinstance(found, list) else found["refs"])
 
     async def faults(self, **switches: Any) -> None:
         async with httpx.AsyncClient(trust_env=False) as http:
@@ -151,6 +194,18 @@ class Rig:
                 raise AssertionError(f"handed over {await self.report()}, wanted {count}")
             await asyncio.sleep(0.2)
         return monotonic() - began
+
+    async def wait_settled(self, seconds: float) -> None:
+        """Wait until nothing is left but what is parked."""
+        began = monotonic()
+        unsettled = (
+            "select count(*) n from outbox o left join attempts a on a.id = o.attempt_id"
+            " where a.parked is not true"
+        )
+        while (left := (await self.sql(unsettled))[0]["n"]) > 0:
+            if monotonic() - began > seconds:
+                raise AssertionError(f"{left} mails are still on their way")
+            await asyncio.sleep(0.2)
 
     async def wait_empty(self, seconds: float) -> None:
         """Wait until nothing is left to do."""
@@ -201,16 +256,6 @@ async def _make_project(rig: Rig) -> None:
     rig.key = made["data"]["secretKey"]
 
 
-@contextlib.contextmanager
-def _servers(folder: Path, fast: bool) -> Iterator[tuple[str, str]]:
-    given = os.environ.get("BENCH_DATABASE_URL"), os.environ.get("BENCH_REDIS_URL")
-    if given[0] and given[1]:
-        yield given[0], given[1]
-        return
-    with embedded.servers(folder / "servers", fast=fast) as urls:
-        yield urls.database_url, urls.redis_url
-
-
 @asynccontextmanager
 async def rig(
     *,
@@ -224,7 +269,10 @@ async def rig(
     with tempfile.TemporaryDirectory(prefix="postroom-rig-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with _servers(folder, fast) as (database_url, redis_url):
+        postgres = Server(folder / "pg", "postgres", fast=fast)
+        valkey = Server(folder / "vk", "valkey", fast=fast)
+        database_url, redis_url = postgres.start(), valkey.start()
+        try:
             base = {
                 **os.environ,
                 "DATABASE_URL": database_url,
@@ -242,6 +290,7 @@ async def rig(
             child, vendor_url = await _start_vendor(folder, base, **(vendor or {}))
             base["RESEND_BASE_URL"] = vendor_url
             made = Rig(database_url, redis_url, vendor_url, base, folder, others=[child])
+            made.postgres, made.valkey = postgres, valkey
             try:
                 migrate = made.process("migrate", "-m", "postroom.cli", "migrate")
                 await migrate.start()
@@ -256,3 +305,6 @@ async def rig(
                 for process in made.workers + made.apis + made.others:
                     if process.is_alive:
                         await process.kill()
+        finally:
+            valkey.stop()
+            postgres.stop()

@@ -21,7 +21,6 @@ PARKED = Counter(
     "postroom_parked_mails", "Mails parked because nobody can say what became of them."
 )
 BELLS_RUNG = Counter("postroom_bells_rung", "Lanes rung for after an accept.")
-BELLS_MISSED = Counter("postroom_bells_missed", "Due lanes that only the sweep found.")
 UNEXPECTED = Counter("postroom_unexpected_errors", "Requests answered with 500.")
 
 OLDEST_DUE_SECONDS = Gauge(

@@ -96,3 +96,28 @@ async def test_a_worker_that_is_told_to_stop_finishes_and_ends_well() -> None:
         assert await r.sql("select 1 from attempts") == []
         await r.add_worker()
         await assert_nothing_lost_or_twice(r, await clients, 600)
+
+
+async def test_redis_may_go_and_come_back_while_mails_are_accepted() -> None:
+    async with rig(fast=True) as r:
+        assert r.valkey is not None
+        clients = asyncio.create_task(sending(r, MAILS))
+        await until_accepted(r, 200)
+        await asyncio.to_thread(r.valkey.kill)
+        before = (await r.sql("select count(*) n from mail_logs"))[0]["n"]
+        await until_accepted(r, before + 100)
+        await asyncio.to_thread(r.valkey.start)
+        # Neither process is restarted.
+        await assert_nothing_lost_or_twice(r, await clients, MAILS)
+        assert r.apis[0].is_alive
+        assert r.workers[0].is_alive
+
+
+async def test_postgres_may_be_restarted_while_mails_are_accepted() -> None:
+    async with rig(fast=True) as r:
+        assert r.postgres is not None
+        clients = asyncio.create_task(sending(r, MAILS))
+        await until_accepted(r, 200)
+        await asyncio.to_thread(r.postgres.stop)
+        await asyncio.to_thread(r.postgres.start)
+        await assert_nothing_lost_or_twice(r, await clients, MAILS)

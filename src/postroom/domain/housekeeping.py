@@ -1,13 +1,15 @@
 """The minute's work: what may be forgotten, what took too long, what must agree; in bounded steps."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from time import time
 
 from sqlalchemy import text
 
 from postroom import metrics
-from postroom.domain import quota, track
+from postroom.domain import erasing, quota, track
 from postroom.domain.settle import fail_free
 from postroom.resources import RedisError, Resources, Session
 
@@ -40,14 +42,32 @@ select project_id, id from outbox
 
 async def tidy(resources: Resources) -> None:
     """Do the minute's work unless another process is at it."""
-    async with resources.sessions() as session:
-        mine = await session.scalar(text(f"select pg_try_advisory_xact_lock({_LOCK})"))
+    async with _alone(resources) as mine:
         if not mine:
             return
         await _in_steps(resources, _FORGET_KEYS)
         await _in_steps(resources, _DROP_CONTENT)
         await give_up(resources)
         await _early(resources)
+        await erasing.erase_deleted(resources)
+        await _correct_gates(resources)
+
+
+@asynccontextmanager
+async def _alone(resources: Resources) -> AsyncIterator[bool]:
+    """Whether this process may do the minute's work; no transaction stays open meanwhile."""
+    async with resources.engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        mine = bool(await connection.scalar(text(f"select pg_try_advisory_lock({_LOCK})")))
+        try:
+            yield mine
+        finally:
+            if mine:
+                await connection.execute(text(f"select pg_advisory_unlock({_LOCK})"))
+
+
+async def _correct_gates(resources: Resources) -> None:
+    async with resources.sessions() as session:
         try:
             await quota.correct_gates(session, resources.redis)
         except RedisError:

@@ -488,6 +488,7 @@ class Intake:
     async def _ring_now(self, lanes: set[Lane]) -> None:
         try:
             await ring(self._redis, lanes, time())
+            metrics.BELLS_RUNG.inc(len(lanes))
         except RedisError:
             self._no_bells_until = time() + RING_REST
 
