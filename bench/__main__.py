@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 
 from bench import load
 from bench.rig import Process, Rig, free_port, rig
@@ -35,6 +36,10 @@ class Row:
     unit: str = "/s"
 
     @property
+    def digits(self) -> int:
+        return 1 if self.unit == "ms" else 0
+
+    @property
     def ratio(self) -> float:
         return statistics.median(self.ours) / statistics.median(self.theirs)
 
@@ -42,7 +47,7 @@ class Row:
         ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
         spread = f"{min(self.ours):,.0f} to {max(self.ours):,.0f}"
         return (
-            f"| {self.what} | {ours:,.0f} {self.unit} ({spread}) | {self.against} |"
+            f"| {self.what} | {ours:,.{self.digits}f} {self.unit} ({spread}) | {self.against} |"
             f" {theirs:,.0f} {self.unit} | **{self.ratio:.2f}x** | {self.goal} |"
         )
 
@@ -140,6 +145,30 @@ async def drain(rounds: int, count: int) -> list[Row]:
     ]
 
 
+async def latency(rounds: int, count: int) -> list[Row]:
+    """From the answer of an accept to the vendor's receipt of the call, on an idle system."""
+    waits = []
+    async with rig(vendor={"named_limit": 900}) as r:
+        url = f"{r.url}/api/mail/send"
+        request = load.send_requests(url, r.key)
+        await load.run(url, request, 5, 1)
+        await r.wait_handed_over(5, 30)
+        for number in range(count):
+            await asyncio.sleep(0.1)
+            await load.run(url, request, 1, 1)
+            answered = time()
+            await r.wait_handed_over(number + 6, 10)
+            waits.append((await r.report())["last_at"] - answered)
+    waits.sort()
+    median = [1000 * max(0.0, statistics.median(waits))]
+    tail = [1000 * waits[int(len(waits) * 0.99)]]
+    what = "accepted → the vendor has the call, idle system"
+    return [
+        Row(f"{what}: median", median, "the goal", [25.0], "at most 1x", "ms"),
+        Row(f"{what}: p99", tail, "the goal", [40.0], "at most 1x", "ms"),
+    ]
+
+
 def machine() -> str:
     return (
         f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()},"
@@ -168,7 +197,11 @@ def write(text: str) -> None:
 
 
 Bench = Callable[[int, int], Awaitable[list[Row]]]
-BENCHES: dict[str, tuple[Bench, int]] = {"accept": (accept, 6000), "drain": (drain, 20_000)}
+BENCHES: dict[str, tuple[Bench, int]] = {
+    "accept": (accept, 6000),
+    "drain": (drain, 20_000),
+    "latency": (latency, 100),
+}
 
 
 def main() -> None:

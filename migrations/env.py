@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from postroom.models import Base
+from postroom.settings import sqlalchemy_url
 
 # Two deployments that start together migrate one after the other.
 MIGRATION_LOCK = 7_305_041_882
@@ -15,8 +16,7 @@ MIGRATION_LOCK = 7_305_041_882
 
 def _address() -> str:
     url = context.config.get_main_option("sqlalchemy.url") or os.environ["DATABASE_URL"]
-    scheme, _, rest = url.partition("://")
-    return f"postgresql+asyncpg://{rest}" if scheme in {"postgres", "postgresql"} else url
+    return sqlalchemy_url(url)
 
 
 def _migrate(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -86,11 +87,7 @@ class Settings(BaseSettings):
     @property
     def sqlalchemy_url(self) -> str:
         """The database's address in the form that SQLAlchemy's asyncpg driver takes."""
-        url = self.database_url.get_secret_value()
-        for prefix in ("postgres://", "postgresql://"):
-            if url.startswith(prefix):
-                return "postgresql+asyncpg://" + url.removeprefix(prefix)
-        return url
+        return sqlalchemy_url(self.database_url.get_secret_value())
 
     @property
     def shared_provider(self) -> str | None:
@@ -98,6 +95,14 @@ class Settings(BaseSettings):
         if self.mail_provider:
             return self.mail_provider
         return "resend" if self.resend_api_key or self.resend_api_key_2 else None
+
+
+def sqlalchemy_url(url: str) -> str:
+    """A PostgreSQL address as SQLAlchemy's asyncpg driver takes it; `sslmode` goes by another name there."""
+    parts = urlsplit(url)
+    scheme = "postgresql+asyncpg" if parts.scheme in {"postgres", "postgresql"} else parts.scheme
+    query = [("ssl" if k == "sslmode" else k, v) for k, v in parse_qsl(parts.query)]
+    return urlunsplit(parts._replace(scheme=scheme, query=urlencode(query)))
 
 
 def load_settings() -> Settings:

@@ -25,12 +25,14 @@ class Ready(Told):
     oldest_due_seconds: float
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", response_model=Success[Nothing], responses=errors())
 async def live() -> Response:
     """This process answers."""
     return ok({}, "Alive.")
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", response_model=Success[Ready], responses=errors())
 async def ready(res: Res) -> Response:
     """This process can accept mail: Postgres answers. Without Redis it still can, and says so."""

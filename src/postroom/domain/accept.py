@@ -22,7 +22,7 @@ from postroom.providers.base import Attachment, Capabilities, OutgoingMail
 from postroom.queue import TRANSACTIONAL, Lane
 from postroom.resources import Keys
 
-# A second and a half of a lane's capacity a mail: who sends more than a tenth of it gets later places.
+# A project that sends more than a tenth of a lane's speed gets later places.
 SHARE = 10.0
 UNPACED_COST = 0.001
 LARGE = 262_144  # bytes from which sealing would hold the event loop for longer than it may
@@ -126,7 +126,8 @@ class Acceptor:
             sealed = await asyncio.to_thread(content.seal, ring, mail_id, whole)
         else:
             sealed = content.seal(ring, mail_id, whole)
-        return Composed(self._new_mail(caller, sending, letter, outgoing, sealed), sender)
+        mail = self._new_mail(caller, sending, letter, outgoing, (mail_id, sealed))
+        return Composed(mail, sender)
 
     def _new_mail(
         self,
@@ -134,17 +135,16 @@ class Acceptor:
         sending: OpenConnection,
         letter: Letter,
         outgoing: OutgoingMail,
-        sealed: bytes,
+        kept: tuple[UUID, bytes],
     ) -> NewMail:
-        parsed = content.parse_ref(outgoing.ref)
-        assert parsed is not None  # noqa: S101 - we made it two lines ago
+        mail_id, sealed = kept
         can = sending.provider.capabilities
         alone = bool(letter.attachments) and not can.attachments_in_batch
         pack_max = 1 if alone else can.batch_size
         lane = Lane(sending.info.id, TRANSACTIONAL)
         private = caller.phi
         return NewMail(
-            id=parsed[1],
+            id=mail_id,
             connection_id=lane.connection_id,
             stream=lane.stream,
             turn=self._turns.next(caller.project_id, lane, turn_cost(sending.info, can, pack_max)),
@@ -157,7 +157,7 @@ class Acceptor:
             to_count=len(letter.to),
             subject=None if private else letter.subject,
             sender=outgoing.sender,
-            sealed=self._private(parsed[1], letter) if private else None,
+            sealed=self._private(mail_id, letter) if private else None,
             template=letter.template,
             tags=[{"name": n, "value": v} for n, v in letter.tags] or None,
             waits_until=letter.scheduled_at,
