@@ -29,7 +29,7 @@ _PLAIN = re.compile(
 )
 _NAMED = re.compile(r'\s*(?P<name>"(?:[^"\\]|\\.)*"|[^<>"]*?)\s*<(?P<address>[^<>\s]+)>\s*')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_TAG = r"^[A-Za-z0-9_-]{1,256}$"
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:;[ -~]{0,200})?")
 # These are made from fields of their own, or by whoever hands the mail over.
@@ -68,6 +68,8 @@ def mailbox(value: str) -> str:
 
 
 def _mailboxes(value: Any) -> Any:
+    if value is None:
+        return ()
     return (value,) if isinstance(value, str) else value
 
 
@@ -104,15 +106,17 @@ class _Body(BaseModel):
 
 
 class AttachmentBody(_Body):
-    filename: Annotated[OneLine, Field(min_length=1, max_length=255)]
+    filename: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_one_line)]
     content: Annotated[str, Field(description="The file, in base64.")]
     content_type: Annotated[str, AfterValidator(_is_media_type)] | None = None
-    content_id: Annotated[OneLine, Field(min_length=1, max_length=127)] | None = None
+    content_id: (
+        Annotated[str, Field(min_length=1, max_length=127), AfterValidator(_one_line)] | None
+    ) = None
 
 
 class TagBody(_Body):
-    name: Annotated[str, Field(pattern=_TAG.pattern)]
-    value: Annotated[str, Field(pattern=_TAG.pattern)]
+    name: Annotated[str, Field(pattern=_TAG)]
+    value: Annotated[str, Field(pattern=_TAG)]
 
 
 class SendRequest(_Body):
@@ -122,7 +126,7 @@ class SendRequest(_Body):
         Mailboxes,
         Field(description="One address, `Name <address>`, or an array of them."),
     ] = ()
-    subject: Annotated[OneLine, Field(max_length=MAX_SUBJECT)] | None = None
+    subject: Annotated[str, Field(max_length=MAX_SUBJECT), AfterValidator(_one_line)] | None = None
     html: str | None = None
     text: str | None = None
     sender: Annotated[
