@@ -7,6 +7,8 @@ import pytest
 
 from postroom.domain import housekeeping, quota
 from postroom.domain.deliver import Delivery
+from postroom.domain.intake import Intake
+from postroom.domain.pace import pause
 from postroom.providers.resend import Resend
 from postroom.worker import PostOffice
 from tests.factories import set_columns
@@ -135,8 +137,6 @@ async def test_the_same_key_from_fifty_parallel_clients_is_one_mail(world) -> No
 
 
 async def test_two_processes_with_the_same_key_write_one_mail(world, resources) -> None:
-    from postroom.domain.intake import Intake  # noqa: PLC0415 - the second process of this test
-
     project = await world.project()
     first = world.client._transport.app.state.acceptor
     second_intake = Intake(resources.sessions, resources.redis)
@@ -384,3 +384,70 @@ async def test_a_stopping_worker_finishes_its_calls(world) -> None:
     await office.close()
     assert (await world.mail(project, mail_id))["status"] == "sent"
     assert await world.sql("select 1 from attempts") == []
+
+
+async def test_a_connection_whose_secret_is_lost_fails_its_mails_loudly(world, office) -> None:
+    project = await world.project()
+    await world.sql(
+        "update connections set sealed = '\\x00112233445566778899aabbccddeeff00112233445566778899'"
+        " where id = :c",
+        c=project.connection_id,
+    )
+    office.book.forget(None)
+    mail_id = await insert_behind(world, project)
+    mail = await world.until_status(project, mail_id, "failed")
+    assert "secret cannot be opened" in mail["lastError"]
+    assert await world.used(project) == 0
+
+
+async def insert_behind(world: World, project) -> str:
+    """A mail that was accepted while the secret could still be opened."""
+    world.client._transport.app.state.connections.forget(None)
+    good = await world.project()
+    mail_id = await world.sent(good)
+    await world.sql(
+        "update outbox set connection_id = :c, project_id = :p where id = :i",
+        c=project.connection_id, p=project.id, i=mail_id,
+    )  # fmt: skip
+    await world.sql(
+        "update mail_logs set connection_id = :c, project_id = :p where id = :i",
+        c=project.connection_id, p=project.id, i=mail_id,
+    )  # fmt: skip
+    await world.sql(
+        "update quota_months set project_id = :p where project_id = :g", p=project.id, g=good.id
+    )
+    return mail_id
+
+
+async def test_content_that_cannot_be_opened_stops_the_account_and_keeps_the_mail(
+    world, office
+) -> None:
+    project = await world.project()
+    await pause(world.resources.redis, project.connection_id, 0.5)
+    mail_id = await world.sent(project)
+    await world.sql("update outbox set content = '\\x0011' where id = :i", i=mail_id)
+
+    async def stopped() -> bool:
+        rows = await world.sql(
+            "select stopped_reason from connections where id = :c", c=project.connection_id
+        )
+        return "ENCRYPTION_KEY" in (rows[0].stopped_reason or "")
+
+    await world.until(stopped)
+    assert (await world.mail(project, mail_id))["status"] == "queued"
+    assert world.double.report()["calls"] == 0
+
+
+async def test_mails_of_a_removed_connection_wait_for_it(world) -> None:
+    project = await world.project()
+    mail_id = await world.sent(project)
+    path = f"{project.path}/mail/providers/resend"
+    await world.client.delete(path, headers=project.owner.bearer)
+    office = PostOffice(world.resources)
+    await office.open()
+    await asyncio.sleep(1.5)
+    assert (await world.mail(project, mail_id))["status"] == "queued"
+    again = {"apiKey": "re_test_again", "fromEmail": "a@example.com"}
+    await world.client.put(path, json=again, headers=project.owner.bearer)
+    await world.until_status(project, mail_id, "sent")
+    await office.close()
