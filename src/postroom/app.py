@@ -15,14 +15,17 @@ from starlette.types import Receive, Scope, Send
 from postroom import __version__
 from postroom.api import (
     accounts,
+    batch,
     health,
     logs,
     members,
     openapi,
     projects,
     providers,
+    repair,
     scheduled,
     send,
+    templates,
     webhook,
 )
 from postroom.api.envelope import failure, install, unexpected
@@ -35,6 +38,8 @@ from postroom.domain.connections import ConnectionBook
 from postroom.domain.intake import Intake
 from postroom.domain.projects import CallerCache
 from postroom.domain.rates import Rates
+from postroom.domain.rendering import Renderer
+from postroom.domain.templates import Filler
 from postroom.domain.tries import Tries
 from postroom.errors import Overloaded
 from postroom.resources import Resources, open_resources
@@ -46,6 +51,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     members.router,
     providers.router,
     send.router,
+    batch.router,
+    templates.router,
+    repair.router,
     scheduled.router,
     logs.router,
     webhook.router,
@@ -108,7 +116,8 @@ async def _open_doors(app: FastAPI, resources: Resources, stack: AsyncExitStack)
     async with resources.sessions() as session:
         await connections.ensure_shared(session, resources.settings, resources.keys)
     intake = Intake(resources.sessions, resources.redis)
-    state.acceptor = Acceptor(resources.keys, state.connections, intake)
+    state.filler = Filler(resources.sessions, Renderer())
+    state.acceptor = Acceptor(resources.keys, state.connections, intake, state.filler)
     tasks = [
         loops.start("intake", intake.write_forever),
         loops.start("changes", lambda: changes.listen(resources, _forgetting(app))),

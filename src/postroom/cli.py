@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "create a project, set its plan, rotate its keys",
         "postroom.commands.project",
     ),
+    "templates": ("bring templates along from another platform", "postroom.commands.templates"),
     "reseal": ("encrypt everything anew under the first key", "postroom.commands.reseal"),
     "doctor": ("check the set-up and say what to mend", "postroom.commands.doctor"),
 }

@@ -1,7 +1,7 @@
 """What can be wrong with a request, named after the situation; the doors turn each into one envelope.
 
 Problem
-├── InvalidPayload 400 · NotAuthenticated 401 · Forbidden 403 · NotFound 404 · Conflict 409
+├── InvalidPayload 400 · NotAuthenticated 401 · Forbidden 403 · NotFound 404 · Conflict 409 · Gone 410
 ├── TooLarge 413 · WrongContentType 415 · QuotaExceeded 429 · RateLimited 429 · Overloaded 503
 └── ProviderRefused (the vendor's status) · ProviderUnreachable 502 · ProviderSlow 504
 CommandFailed and SettingsMissing end a command with one sentence.
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong with one field of a request."""
+    """One thing that is wrong with one field of a request; a template's errors know their place in it."""
 
     path: str
     message: str
+    line: int | None = None
+    column: int | None = None
 
 
 class Problem(Exception):
@@ -74,6 +76,11 @@ class NotFound(Problem):
 class Conflict(Problem):
     status = 409
     code = "conflict"
+
+
+class Gone(Problem):
+    status = 410
+    code = "gone"
 
 
 class TooLarge(Problem):

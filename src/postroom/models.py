@@ -155,6 +155,26 @@ class AuditEvent(Base):
     at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class MailTemplate(Base):
+    """A text with variables; without a project it is global, and a project's own one shadows it."""
+
+    __tablename__ = "mail_templates"
+    __table_args__ = (
+        UniqueConstraint("project_id", "key", postgresql_nulls_not_distinct=True),
+        UniqueConstraint("project_id", "name_key", postgresql_nulls_not_distinct=True),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)  # 24 hexadecimal characters
+    project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    key: Mapped[str]
+    name: Mapped[str]
+    name_key: Mapped[str]  # the name in lower case, by which it is found
+    subject: Mapped[str]
+    html: Mapped[str | None]
+    text: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 # ── A mail is accepted ───────────────────────────────────────────────────────────────────────────
 
 

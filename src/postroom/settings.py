@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     pro_rate_per_minute: int = Field(default=60_000, ge=-1)
     free_max_projects: int = Field(default=3, ge=-1)
     mail_max_age_hours: float = Field(default=72, gt=0)
+    log_retention_days: int = Field(default=0, ge=0, le=36_500)
     allow_private_addresses: bool = False
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
 

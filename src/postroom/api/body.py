@@ -69,11 +69,22 @@ async def read(request: Request, adapter: TypeAdapter[T]) -> T:
     return validate(adapter, await read_json(request))
 
 
-def takes(*models: type[BaseModel]) -> dict[str, Any]:
+def takes(*models: type[BaseModel], required: bool = True) -> dict[str, Any]:
     """The `openapi_extra=` of a route that reads one of these models from its body."""
-    for model in models:
-        DOCUMENTED[model.__name__] = model
-    refs = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
-    schema: dict[str, Any] = refs[0] if len(refs) == 1 else {"oneOf": refs}
+    refs = [_ref(model) for model in models]
+    return _body(refs[0] if len(refs) == 1 else {"oneOf": refs}, required)
+
+
+def takes_list(model: type[BaseModel], most: int) -> dict[str, Any]:
+    """The same for a route that reads an array of 1 to `most` of these models."""
+    return _body({"type": "array", "items": _ref(model), "minItems": 1, "maxItems": most})
+
+
+def _ref(model: type[BaseModel]) -> dict[str, Any]:
+    DOCUMENTED[model.__name__] = model
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _body(schema: dict[str, Any], required: bool = True) -> dict[str, Any]:
     content = {"application/json": {"schema": schema}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}

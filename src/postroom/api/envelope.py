@@ -36,6 +36,8 @@ class Success(BaseModel, Generic[T]):
 class IssueOut(BaseModel):
     path: str
     message: str
+    line: int | None = None
+    column: int | None = None
 
 
 class Failure(BaseModel):
@@ -84,8 +86,15 @@ def failure(problem: Problem) -> Response:
         "code": problem.code,
     }
     if problem.issues:
-        content["issues"] = [{"path": i.path, "message": i.message} for i in problem.issues]
+        content["issues"] = [_issue(i) for i in problem.issues]
     return json_response(content, problem.status, problem.headers())
+
+
+def _issue(issue: Issue) -> dict[str, Any]:
+    told: dict[str, Any] = {"path": issue.path, "message": issue.message}
+    if issue.line is not None:
+        told |= {"line": issue.line, "column": issue.column}
+    return told
 
 
 def unexpected(error: Exception) -> Response:
@@ -103,6 +112,7 @@ _MEANINGS = {
     403: "Known, but not allowed.",
     404: "Not found, or not yours.",
     409: "It clashes with what is there.",
+    410: "It was not kept, or not for this long.",
     413: "The body is larger than 40 MB.",
     415: "The body is not `application/json`.",
     422: "The chosen provider cannot do this.",

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from postroom.domain.accept import Letter
+from postroom.domain.rendering import Texts
+from postroom.domain.templates import Filled, Wish
 from postroom.errors import InvalidPayload, Issue
 from postroom.providers.base import Attachment
 
@@ -139,25 +141,60 @@ class SendRequest(_Body):
     headers: Annotated[dict[str, OneLine], Field(max_length=MAX_HEADERS)] = {}
     attachments: Annotated[tuple[AttachmentBody, ...], Field(max_length=MAX_ATTACHMENTS)] = ()
     tags: Annotated[tuple[TagBody, ...], Field(max_length=MAX_TAGS)] = ()
+    template_id: Annotated[
+        str | None, Field(max_length=100, description="One of the project's or a global template.")
+    ] = None
+    template_name: Annotated[
+        str | None,
+        Field(max_length=200, description="The key or the name of a template, in any case."),
+    ] = None
+    variables: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="For the template, and for subject, html and text of this request,"
+            " which are rendered only when this is given."
+        ),
+    ] = None
     scheduled_at: Annotated[
         Moment | None,
         Field(description="ISO 8601; without a zone it is UTC; at most 30 days ahead."),
     ] = None
 
+    @property
+    def must_be_filled(self) -> bool:
+        """Whether a template or variables have a part in this mail."""
+        named = _named(self.template_id) or _named(self.template_name)
+        return self.variables is not None or named is not None
 
-def letter_of(body: SendRequest) -> Letter:
-    """The mail that the domain accepts; raises InvalidPayload for what no single field can tell."""
+    @property
+    def wish(self) -> Wish:
+        direct = Texts(self.subject, self.html, self.text)
+        named = _named(self.template_id), _named(self.template_name)
+        return Wish(direct, *named, self.variables)
+
+
+def _named(name: str | None) -> str | None:
+    """A name that says something; a blank one counts as absent."""
+    return (name or "").strip() or None
+
+
+def letter_of(body: SendRequest, filled: Filled | None = None) -> Letter:
+    """The mail that the domain accepts, with its texts if they had to be filled.
+
+    Raises InvalidPayload for what no single field can tell.
+    """
+    texts = body if filled is None else filled.texts
     _check_recipients(body)
     _check_headers(body.headers)
-    if not (body.subject or "").strip():
+    if not (texts.subject or "").strip():
         raise InvalidPayload.at("subject", "Subject is required.")
-    if not (body.html or "").strip() and not (body.text or "").strip():
+    if not (texts.html or "").strip() and not (texts.text or "").strip():
         raise InvalidPayload.at("html", "Provide at least one of html or text content.")
     return Letter(
         to=body.to,
-        subject=body.subject or "",
-        html=body.html or None,
-        text=body.text,
+        subject=texts.subject or "",
+        html=texts.html or None,
+        text=texts.text,
         sender=body.sender,
         cc=body.cc,
         bcc=body.bcc,
@@ -166,6 +203,7 @@ def letter_of(body: SendRequest) -> Letter:
         attachments=tuple(_attachment(i, a) for i, a in enumerate(body.attachments)),
         tags=tuple((tag.name, tag.value) for tag in body.tags),
         scheduled_at=moment_ahead(body.scheduled_at),
+        template=filled.used if filled else None,
     )
 
 

@@ -26,6 +26,15 @@ QUEUED = "Mail queued successfully."
 STATUSES = (*BODY, 401, 403, 409, 429)
 
 
+class TemplateUsed(BaseModel):
+    """The template that a mail was made of."""
+
+    id: str
+    scope: Literal["project", "global"]
+    key: str
+    name: str
+
+
 class Queued(BaseModel):
     """A mail that is on disk; `id` works in every route of the log."""
 
@@ -34,6 +43,7 @@ class Queued(BaseModel):
     monthly_usage: int
     monthly_limit: Annotated[int, Field(description="-1: unlimited.")]
     sender: Annotated[str, Field(alias="from")]
+    template_used: TemplateUsed | None = None
 
     model_config = ConfigDict(alias_generator=to_camel)
 
@@ -79,16 +89,31 @@ def parse(body: bytes) -> SendRequest:
     return validate(_SEND, parse_json(body), no_object="Invalid mail payload.")
 
 
-async def letter_from(body: bytes) -> Letter:
-    """Check a mail; a large one away from the event loop."""
+def checked(body: SendRequest) -> Letter | SendRequest:
+    """The mail, or the request as it is when a template has to be filled first."""
+    return body if body.must_be_filled else letter_of(body)
+
+
+async def letter_from(acceptor: Acceptor, caller: Caller, body: bytes) -> Letter:
+    """Check a mail and fill it; a large one away from the event loop."""
     if len(body) > LARGE_BODY:
-        return await asyncio.to_thread(lambda: letter_of(parse(body)))
-    return letter_of(parse(body))
+        found = await asyncio.to_thread(lambda: checked(parse(body)))
+    else:
+        found = checked(parse(body))
+    return found if isinstance(found, Letter) else await filled(acceptor, caller, found)
+
+
+async def filled(acceptor: Acceptor, caller: Caller, body: SendRequest) -> Letter:
+    """The mail that a template or variables have a part in."""
+    texts = await acceptor.fill(caller, body.wish)
+    if body.attachments:
+        return await asyncio.to_thread(letter_of, body, texts)
+    return letter_of(body, texts)
 
 
 async def accept(acceptor: Acceptor, caller: Caller, body: bytes, key: str | None) -> Accepted:
     """Check a mail and write it down."""
-    letter = await letter_from(body)
+    letter = await letter_from(acceptor, caller, body)
     sending = await acceptor.sending(caller)
     composed = await acceptor.compose(caller, sending, letter)
 

@@ -16,6 +16,7 @@ from postroom.domain.connections import ConnectionBook, ConnectionInfo, OpenConn
 from postroom.domain.content import Content
 from postroom.domain.intake import Accepted, Intake, Keyed, NewMail, Submission
 from postroom.domain.projects import Caller
+from postroom.domain.templates import Filled, Filler, Wish
 from postroom.errors import Forbidden, InvalidPayload
 from postroom.ids import new_id
 from postroom.providers.base import Attachment, Capabilities, OutgoingMail
@@ -89,13 +90,18 @@ def turn_cost(info: ConnectionInfo, can: Capabilities, pack_max: int) -> float:
 
 
 class Acceptor:
-    """What accepting needs in one process: the connections, the line's memory and the intake."""
+    """What accepting needs in one process: the connections, the line's memory, templates and the intake."""
 
-    def __init__(self, keys: Keys, book: ConnectionBook, intake: Intake) -> None:
+    def __init__(self, keys: Keys, book: ConnectionBook, intake: Intake, filler: Filler) -> None:
         self._keys = keys
         self._book = book
         self._intake = intake
+        self._filler = filler
         self._turns = Turns()
+
+    async def fill(self, caller: Caller, wish: Wish) -> Filled:
+        """The texts of a mail that is made of a template or has variables."""
+        return await self._filler.fill(caller.project_id, wish)
 
     async def sending(self, caller: Caller) -> OpenConnection:
         """The connection that carries this caller's mails; fails closed for health data."""
