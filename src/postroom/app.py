@@ -35,11 +35,11 @@ from postroom.domain import changes, connections, loops, measure
 from postroom.domain.accept import Acceptor
 from postroom.domain.changes import Change
 from postroom.domain.connections import ConnectionBook
+from postroom.domain.filling import Filler
 from postroom.domain.intake import Intake
 from postroom.domain.projects import CallerCache
 from postroom.domain.rates import Rates
 from postroom.domain.rendering import Renderer
-from postroom.domain.templates import Filler
 from postroom.domain.tries import Tries
 from postroom.errors import Overloaded
 from postroom.resources import Resources, open_resources

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from postroom.domain.accept import Letter
+from postroom.domain.filling import Filled, Wish
 from postroom.domain.rendering import Texts
-from postroom.domain.templates import Filled, Wish
 from postroom.errors import InvalidPayload, Issue
 from postroom.providers.base import Attachment
 

@@ -12,9 +12,10 @@ from postroom.api.envelope import BODY, Nothing, Success, errors, ok
 from postroom.api.mail_body import MAX_SUBJECT
 from postroom.api.shapes import Asked, Told
 from postroom.domain import templates
+from postroom.domain.filling import Filler
 from postroom.domain.projects import Caller
 from postroom.domain.rendering import Texts
-from postroom.domain.templates import Draft, Filler
+from postroom.domain.templates import Draft
 from postroom.errors import InvalidPayload
 from postroom.models import MailTemplate
 from postroom.resources import Session

@@ -1,6 +1,7 @@
 """`postroom api`: serve the HTTP API and the dashboard until told to stop."""
 
 import argparse
+import gc
 import logging
 
 import uvicorn
@@ -62,7 +63,11 @@ def make_app() -> FastAPI:
     """The app of one serving process."""
     settings = load_settings()
     _configure_logging(settings)
-    return create_app(settings=settings)
+    app = create_app(settings=settings)
+    # A full collection would look through all that was loaded until now, and hold up every request meanwhile.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def _configure_logging(settings: Settings) -> None:

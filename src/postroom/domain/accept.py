@@ -14,9 +14,9 @@ from postroom.crypto import recipient_key
 from postroom.domain import content
 from postroom.domain.connections import ConnectionBook, ConnectionInfo, OpenConnection
 from postroom.domain.content import Content
+from postroom.domain.filling import Filled, Filler, Wish
 from postroom.domain.intake import Accepted, Intake, Keyed, NewMail, Submission
 from postroom.domain.projects import Caller
-from postroom.domain.templates import Filled, Filler, Wish
 from postroom.errors import Forbidden, InvalidPayload
 from postroom.ids import new_id
 from postroom.providers.base import Attachment, Capabilities, OutgoingMail

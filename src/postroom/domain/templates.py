@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
@@ -16,7 +16,7 @@ from postroom.domain import audit
 from postroom.domain.rendering import MAX_SUBJECT, Renderer, Texts
 from postroom.errors import Conflict, InvalidPayload, NotFound
 from postroom.models import MailTemplate
-from postroom.resources import Session, Sessions
+from postroom.resources import Session
 
 NOT_FOUND = "Template not found."
 TAKEN = "Template name/key already exists."
@@ -103,13 +103,14 @@ async def get(session: Session, project_id: UUID, template_id: str) -> MailTempl
     """A template that this project can use, by its id. Raises InvalidPayload or NotFound."""
     if not _ID.fullmatch(template_id.lower()):
         raise InvalidPayload("Invalid template id.", code="invalid_id")
-    found = await _by_id(session, project_id, template_id.lower())
+    found = await by_id(session, project_id, template_id.lower())
     if found is None:
         raise NotFound(NOT_FOUND, code="template_not_found")
     return found
 
 
-async def _by_id(session: Session, project_id: UUID, template_id: str) -> MailTemplate | None:
+async def by_id(session: Session, project_id: UUID, template_id: str) -> MailTemplate | None:
+    """The project's own or a global one."""
     found = await session.scalars(
         select(MailTemplate).where(
             MailTemplate.id == template_id,
@@ -119,7 +120,7 @@ async def _by_id(session: Session, project_id: UUID, template_id: str) -> MailTe
     return found.one_or_none()
 
 
-async def _by_name(session: Session, project_id: UUID, name: str) -> MailTemplate | None:
+async def by_name(session: Session, project_id: UUID, name: str) -> MailTemplate | None:
     """By key or name: the project's own before a global one, a key before a name."""
     wanted = name.strip().lower()
     found = await session.scalars(
@@ -230,85 +231,6 @@ async def delete(session: Session, who: audit.Who, template_id: str) -> None:
     audit.note(session, who, "template.deleted", template.id)
     # From here a global one of its name is in force again.
     await session.commit()
-
-
-# ── Filling a mail ───────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a mail shall be made of: a template, direct texts that go before its own, and variables."""
-
-    direct: Texts
-    template_id: str | None = None
-    template_name: str | None = None
-    variables: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """The finished texts, and the template as the answer and the log name it."""
-
-    texts: Texts
-    used: dict[str, Any] | None
-
-
-class Filler:
-    """Finds templates and fills them, in one process."""
-
-    def __init__(self, sessions: Sessions, renderer: Renderer) -> None:
-        self._sessions = sessions
-        self.renderer = renderer
-
-    async def fill(self, project_id: UUID, wish: Wish) -> Filled:
-        """The texts of a mail. Direct ones are rendered only when there are variables.
-
-        Raises InvalidPayload: no such template, or a part that cannot be rendered.
-        """
-        if wish.template_id and wish.template_name:
-            raise InvalidPayload.at(
-                "templateName", "Provide only one of templateId or templateName."
-            )
-        template = await self._find(project_id, wish)
-        direct = {name: part for name, part in wish.direct.parts().items() if part.strip()}
-        if wish.variables is None:
-            kept, to_render = direct, _texts_of(template, but=direct)
-        else:
-            kept, to_render = {}, _texts_of(template, but=direct) | direct
-        rendered = await self.renderer.render(project_id, Texts(**to_render), wish.variables or {})
-        return Filled(Texts(**kept, **rendered.texts.parts()), _used(template))
-
-    async def _find(self, project_id: UUID, wish: Wish) -> MailTemplate | None:
-        if not wish.template_id and not wish.template_name:
-            return None
-        async with self._sessions() as session:
-            if wish.template_id:
-                found = await _by_id(session, project_id, wish.template_id.lower())
-            else:
-                found = await _by_name(session, project_id, wish.template_name or "")
-        if found is None:
-            field = "templateId" if wish.template_id else "templateName"
-            raise InvalidPayload.at(field, NOT_FOUND, code="template_not_found")
-        return found
-
-
-def _texts_of(template: MailTemplate | None, but: Collection[str]) -> dict[str, str]:
-    """The template's parts, without those that the request brings itself."""
-    if template is None:
-        return {}
-    parts = Texts(template.subject, template.html, template.text).parts()
-    return {name: part for name, part in parts.items() if name not in but}
-
-
-def _used(template: MailTemplate | None) -> dict[str, Any] | None:
-    if template is None:
-        return None
-    return {
-        "id": template.id,
-        "scope": scope_of(template),
-        "key": template.key,
-        "name": template.name,
-    }
 
 
 async def keep_each(
