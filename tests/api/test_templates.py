@@ -164,7 +164,9 @@ async def test_ids_are_checked_and_strangers_find_nothing(
         assert answer.status_code == 404, method
         assert answer.json()["message"] == "Template not found."
     key = other.project.key
-    assert (await client.get(f"/api/mail/templates/{template['id']}", headers=key)).status_code == 404
+    assert (
+        await client.get(f"/api/mail/templates/{template['id']}", headers=key)
+    ).status_code == 404
 
 
 async def test_a_global_template_can_be_read_and_tried_but_not_changed(desk: Desk) -> None:
