@@ -23,7 +23,7 @@ pytestmark = pytest.mark.journey
 # The folder in which `npm install @urbackend/sdk` was run, if it was.
 NODE_FOLDER = Path(os.environ.get("URBACKEND_NODE_FOLDER", "node_modules"))
 _NODE = """
-const { createRequire } = require('module');
+
 const sdk = require(process.argv[1]);
 const urBackend = sdk.default || sdk;
 const client = urBackend({ apiKey: process.argv[2], baseUrl: process.argv[3] });
