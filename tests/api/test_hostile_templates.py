@@ -125,6 +125,23 @@ async def test_a_hostile_template_is_refused_within_a_second_and_holds_nobody_up
     assert await best_of_three(attack) < 0.05
 
 
+async def test_a_body_of_millions_of_values_is_refused_before_it_is_read(
+    client: httpx.AsyncClient, project: MadeProject
+) -> None:
+    body = b'{"to": "a@example.com", "subject": "s", "text": "x", "variables": {"a": ['
+    body += b"{}," * 5_000_000 + b"1]}}"
+    headers = project.key | {"content-type": "application/json"}
+
+    async def attack() -> float:
+        async with loop_watched() as lag:
+            answer = await client.post("/api/mail/send", content=body, headers=headers)
+        assert answer.status_code == 400
+        assert answer.json()["code"] == "too_many_values"
+        return lag.worst
+
+    assert await best_of_three(attack) < 0.05
+
+
 async def test_twelve_at_once_do_not_hold_up_the_health_check(
     client: httpx.AsyncClient, resources: Resources
 ) -> None:

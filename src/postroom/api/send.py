@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from postroom.api.body import parse_json, read_bytes, takes, validate
+from postroom.api.body import parse_json, read_bytes, refuse_too_many_values, takes, validate
 from postroom.api.deps import AsAdmin, ByKey
 from postroom.api.envelope import BODY, Success, errors, json_response
 from postroom.api.mail_body import SendRequest, letter_of
@@ -81,6 +81,7 @@ def queued(caller: Caller, composed: Composed, letter: Letter, usage: int) -> di
 
 def parse(body: bytes) -> SendRequest:
     """A request's bytes as a mail: one pass over them, and a second one only to say what is wrong."""
+    refuse_too_many_values(body)
     if b"\\u0000" not in body:
         try:
             return _SEND.validate_json(body)
