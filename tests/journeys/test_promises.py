@@ -451,3 +451,30 @@ async def test_mails_of_a_removed_connection_wait_for_it(world) -> None:
     await world.client.put(path, json=again, headers=project.owner.bearer)
     await world.until_status(project, mail_id, "sent")
     await office.close()
+
+
+async def test_a_late_answer_leaves_a_mail_alone_that_was_resolved_meanwhile(
+    world, not_keyed
+) -> None:
+    project = await world.project()
+    ids = [await world.sent(project, to=f"u{i}@example.com") for i in range(2)]
+    world.double.faults.set(latency_ms=1500)
+    office = PostOffice(world.resources)
+    await office.open()
+
+    async def bound() -> bool:
+        return bool(await world.sql("select 1 from attempts"))
+
+    await world.until(bound)
+    await pause(world.resources.redis, project.connection_id, 60)
+    await lapse(world)
+    await office.sweep.park()
+    resolved = await world.client.post(
+        f"/api/mail/logs/{ids[0]}/resolve", json={"outcome": "resend"}, headers=project.key
+    )
+    assert resolved.status_code == 200, resolved.text
+    await world.until_status(project, ids[1], "sent")
+    # The first one waits for its own second call: the first call's answer is not its answer any more.
+    assert (await world.mail(project, ids[0]))["status"] == "queued"
+    assert len(await world.sql("select 1 from outbox where id = :i", i=ids[0])) == 1
+    await office.close()

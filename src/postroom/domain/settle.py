@@ -72,7 +72,9 @@ i as (
       cast(:to_status as smallint[]), cast(:reason as text[]), cast(:pack as smallint[]),
       cast(:keep as smallint[]))
     u(attempt_id, project_id, id, provider_id, to_status, reason, pack_max, keep)
-  join a on a.id = u.attempt_id),
+  join a on a.id = u.attempt_id
+  -- A mail that left a parked attempt (resolved, or proven by an event) is no longer this call's to settle.
+  join outbox b on b.id = u.id and b.attempt_id = u.attempt_id),
 o as (
   delete from outbox o using i
   where o.id = i.id and o.attempt_id = i.attempt_id and i.to_status > {FREE_AGAIN}
