@@ -102,14 +102,8 @@ async def test_a_worker_killed_twice_sends_everybody_exactly_one_mail(world) -> 
     audience = await make_audience(world, project, people)
     broadcast = await make_broadcast(world, project, audience)
     await send(world, project, broadcast)
-    samples, stop = [], asyncio.Event()
-
-    async def watch() -> None:
-        while not stop.is_set():
-            samples.append((await broadcast_of(world, project, broadcast))["counts"])
-            await asyncio.sleep(0.01)
-
-    watcher = asyncio.create_task(watch())
+    samples: list[dict[str, int]] = []
+    watcher = asyncio.create_task(watch(world, project, broadcast, samples))
     for handed_over in (300, 1500):
         office = PostOffice(world.resources)
         await office.open()
@@ -125,8 +119,8 @@ async def test_a_worker_killed_twice_sends_everybody_exactly_one_mail(world) -> 
     # What the killed workers were calling comes back when its lease has lapsed.
     await world.sql("update attempts set lease_until = now() - interval '1 second'")
     await until_counts(world, project, broadcast, 90, audience=3000, queued=0)
-    stop.set()
-    await watcher
+    assert not watcher.done()
+    await loops.stop([watcher])
     await office.close()
     rows = await mails_of(world, broadcast)
     assert sorted(row.who for row in rows) == sorted(people)
@@ -134,6 +128,13 @@ async def test_a_worker_killed_twice_sends_everybody_exactly_one_mail(world) -> 
     assert len(samples) > 10
     assert took < 2.0
     assert await world.used(project) == 3001
+
+
+async def watch(world, project, broadcast, samples) -> None:
+    """Look at the counts again and again; `broadcast_of` sees to it that they add up."""
+    while True:
+        samples.append((await broadcast_of(world, project, broadcast))["counts"])
+        await asyncio.sleep(0.01)
 
 
 async def _transactional(world, project) -> float:

@@ -154,8 +154,8 @@ class Step:
         return cls(row, status, row.frozen, row.frozen_to, row.fed_to, row.retrying)
 
     def pause(self, reason: str) -> None:
-        """Stop here; what is under way is held by the next step."""
-        self.status, self.pause_reason, self.wait = "paused", reason, 0.0
+        """Stop here; what has its mail and its slot already may leave."""
+        self.status, self.pause_reason, self.wait = "paused", reason, None
 
     def values(self) -> dict[str, Any]:
         names = ("status", "pause_reason", "retrying", "wait", "frozen", "frozen_to", "fed_to")

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ MANUAL = "manual"
 STEP = 1000
 MOST_TOLD = 1000  # refused lines that an import's answer names
 LONGEST_LINE = 10_000
+_CURSOR = struct.Struct(">qq")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LIST = text(
@@ -69,8 +71,7 @@ def _bound(project_id: UUID) -> bytes:
 
 def _cursor(row: Any) -> str:
     at = (row.created_at - _EPOCH) // timedelta(microseconds=1)
-    raw = at.to_bytes(8, "big") + row.recipient_key.to_bytes(8, "big", signed=True)
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_CURSOR.pack(at, row.recipient_key)).decode().rstrip("=")
 
 
 def _read_cursor(cursor: str | None) -> tuple[datetime, int]:
@@ -78,11 +79,10 @@ def _read_cursor(cursor: str | None) -> tuple[datetime, int]:
     if cursor is None:
         return datetime(9999, 1, 1, tzinfo=UTC), 0
     try:
-        raw = base64.urlsafe_b64decode(cursor + "==")
-        at = _EPOCH + timedelta(microseconds=int.from_bytes(raw[:8], "big"))
-    except (ValueError, OverflowError):
+        at, key = _CURSOR.unpack(base64.urlsafe_b64decode(cursor + "=="))
+        return _EPOCH + timedelta(microseconds=at), key
+    except (ValueError, OverflowError, struct.error):
         raise InvalidPayload.at("cursor", "This cursor is not one of ours.") from None
-    return at, int.from_bytes(raw[8:16], "big", signed=True)
 
 
 async def list_suppressions(
