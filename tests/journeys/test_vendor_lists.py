@@ -10,6 +10,8 @@ import respx
 
 from postroom.app import create_app
 from postroom.domain import housekeeping
+from postroom.domain.audience_copy import Progress, copy
+from postroom.errors import ProviderRefused
 from tests.journeys.conftest import World
 from tests.journeys.people import call
 
@@ -150,3 +152,36 @@ async def test_a_refused_send_gives_its_slot_back_and_an_unclear_one_keeps_it(
     vendor.post("/broadcasts/b4/send").mock(side_effect=httpx.ReadTimeout("slow"))
     await call(there, project, "POST", "/broadcasts/b4/send", 504)
     assert await there.used(project) == 1
+
+
+async def test_audiences_are_copied_and_a_copy_that_stopped_goes_on(there, vendor) -> None:
+    project = await there.project("resend")
+    vendor.get("/segments").respond(json=page({"id": "s1", "name": "Readers"}))
+    first = page({"id": "c1", "email": "ann@example.com", "first_name": "Ann"}, more=True)
+    second = page(
+        {"id": "c2", "email": "bob@example.com", "unsubscribed": True},
+        {"id": "c3", "email": "nobody"},
+    )
+    refusal = httpx.Response(403, json={"statusCode": 403, "name": "x", "message": "Suspended."})
+    contacts = vendor.get("/contacts")
+    contacts.side_effect = [httpx.Response(200, json=first), refusal]
+    told: list[Progress] = []
+    with pytest.raises(ProviderRefused):
+        await copy(there.resources, project.id, "resend", told.append)
+    contacts.side_effect = [httpx.Response(200, json=second)]
+    assert await copy(there.resources, project.id, "resend", told.append) == 1
+    assert contacts.calls.last.request.url.params["after"] == "c1"
+    assert told[-1] == Progress("Readers", 2, 1, True)
+    rows = await there.sql(
+        "select email, first_name, unsubscribed from contacts where project_id = :p order by id",
+        p=project.id,
+    )
+    assert [tuple(row) for row in rows] == [
+        ("ann@example.com", "Ann", False),
+        ("bob@example.com", None, True),
+    ]
+    assert await copy(there.resources, project.id, "resend", told.append) == 0
+
+
+def page(*items: dict, more: bool = False) -> dict:
+    return {"object": "list", "has_more": more, "data": list(items)}

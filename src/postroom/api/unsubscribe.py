@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path
 from fastapi.responses import HTMLResponse
 
 from postroom.api.deps import Db, Res
+from postroom.api.envelope import errors
 from postroom.domain import unsubscribe
 from postroom.errors import NotFound
 from postroom.resources import Keys
@@ -43,6 +44,10 @@ _WRONG = (
     "<p>This link is incomplete or not one of ours. Open it once more from the mail itself.</p>"
 )
 
+_RESPONSES = {
+    **errors(),
+    404: {"description": "The link is not one of ours.", "content": {"text/html": {}}},
+}
 Token = Annotated[str, Path(max_length=200)]
 
 
@@ -62,7 +67,7 @@ def _is_ours(keys: Keys, token: str) -> bool:
     "/unsubscribe/{token}",
     summary="The page with the button",
     response_class=HTMLResponse,
-    responses={404: {"description": "The link is not one of ours.", "content": {"text/html": {}}}},
+    responses=_RESPONSES,
 )
 async def show(resources: Res, token: Token) -> HTMLResponse:
     """Changes nothing: programs that look at every link in a mail open it too."""
@@ -75,7 +80,7 @@ async def show(resources: Res, token: Token) -> HTMLResponse:
     "/unsubscribe/{token}",
     summary="Unsubscribe",
     response_class=HTMLResponse,
-    responses={404: {"description": "The link is not one of ours.", "content": {"text/html": {}}}},
+    responses=_RESPONSES,
 )
 async def leave(resources: Res, session: Db, token: Token) -> HTMLResponse:
     """By the page's button, or by a mail program's one click (RFC 8058); no cookie, no sign-in."""

@@ -104,11 +104,11 @@ async def _vendor(
         connection = await book.get(info.id)
     except ConnectionGone:
         raise Forbidden(NO_AUDIENCES, code="byok_required") from None
-    await _take_leave(resources, connection)
+    await take_leave(resources, connection)
     return connection
 
 
-async def _take_leave(resources: Resources, connection: OpenConnection) -> None:
+async def take_leave(resources: Resources, connection: OpenConnection) -> None:
     """Wait for a turn at the account's pace; a call that a person waits for counts like any other."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + _PATIENCE
