@@ -282,10 +282,11 @@ def _sort(keys: Keys, columns: Sequence[str], lines: Sequence[Row]) -> _Sorted:
     rows = _Sorted()
     for line, cells in lines:
         fields = fields_of(columns, cells)
+        value = fields.get("email", "")[:320]
         try:
             contact = _contact(line, fields, too_many=len(cells) > len(columns))
         except ValueError as wrong:
-            rows.refused.append(_Refused(line, fields.get("email", "")[:320], str(wrong)))
+            rows.refused.append(_Refused(line, value, str(wrong)))
             continue
         key = recipient_key(keys.index, contact.email)
         rows.again += key in rows.contacts
