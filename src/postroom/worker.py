@@ -38,6 +38,7 @@ STOP_WITHIN = 25.0
 WORK_EVERY = 1.0  # seconds between two looks for broadcasts when no bell rings
 UNDER_WAY_EVERY = 0.05  # the same while one is under way
 IMPORT_EVERY = 0.5
+REPORTS_AT_ONCE = 2
 # After so many transactional bells in a row a waiting bulk bell is heard once.
 FAIR_AFTER = 16
 
@@ -64,6 +65,7 @@ class PostOffice:
         self.sweep = Sweep(resources, self.book, self.delivery, self.name)
         self._bells: Redis = open_redis(resources.settings)
         self._work: Redis = open_redis(resources.settings)
+        self._reporting = asyncio.Semaphore(REPORTS_AT_ONCE)
         self._listeners: list[asyncio.Task[None]] = []
         self._writers: list[asyncio.Task[None]] = []
 
@@ -96,7 +98,9 @@ class PostOffice:
         log.info("worker has stopped", extra={"worker": self.name})
 
     async def _report(self, connection_id: int, events: Sequence[DeliveryEvent]) -> None:
-        await track.track_events(self.resources, connection_id, events)
+        # What a vendor played here reports must not take the database from mails on their way.
+        async with self._reporting:
+            await track.track_events(self.resources, connection_id, events)
 
     def _forget(self, change: Change) -> None:
         if change.kind == "connection":

@@ -28,9 +28,9 @@ from postroom.resources import Resources, Session
 
 log = logging.getLogger(__name__)
 
-AHEAD = 2000  # mails made and not yet handed over
+AHEAD = 600  # mails made and not yet handed over
 AHEAD_BYTES = 64_000_000
-STEP = 250  # mails a step makes
+STEP = 200  # mails a step makes
 STEP_BYTES = 8_000_000
 FREEZE = 2000
 FREEZE_FIRST = 250  # so that the first mails leave at once
