@@ -17,7 +17,7 @@ from postroom.domain import (
     changes,
     connections,
     housekeeping,
-    imports,
+    import_run,
     loops,
     measure,
     track,
@@ -141,7 +141,7 @@ class PostOffice:
 
     async def _import_forever(self) -> None:
         while True:
-            if not await imports.step(self.resources):
+            if not await import_run.step(self.resources):
                 await asyncio.sleep(IMPORT_EVERY)
 
     async def _sweep_forever(self) -> None:

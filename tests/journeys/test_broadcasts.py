@@ -203,7 +203,7 @@ async def test_canceling_takes_back_what_waits_and_refunds_it(world) -> None:
     await send(world, project, broadcast)
     office = PostOffice(world.resources)
     assert await broadcast_run.step(world.resources, office.book)
-    assert await world.used(project) == 250
+    assert await world.used(project) == broadcast_run.STEP
     await call(world, project, "POST", f"/broadcasts/{broadcast}/cancel")
     found = await broadcast_of(world, project, broadcast)
     assert found["status"] == "canceled"

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from postroom.domain import imports
+from postroom.domain import import_run
 from postroom.domain.contact_files import csv_lines
 from tests.journeys.people import call, make_audience
 
@@ -28,7 +28,7 @@ async def import_csv(world, project, audience, body: bytes, **query) -> str:
 
 
 async def finished(world, project, audience, import_id) -> dict:
-    while await imports.step(world.resources):
+    while await import_run.step(world.resources):
         pass
     found = await call(world, project, "GET", f"/audiences/{audience}/imports/{import_id}")
     assert found["status"] == "completed"
@@ -111,7 +111,7 @@ async def test_a_file_of_many_rows_comes_in_by_a_form_in_chunks_with_progress(wo
     path = f"/audiences/{audience}/imports/{made['id']}"
     waiting = await call(world, project, "GET", path)
     assert (waiting["status"], waiting["rows"], waiting["counts"]["total"]) == ("queued", 1200, 0)
-    assert await imports.step(world.resources)
+    assert await import_run.step(world.resources)
     halfway = await call(world, project, "GET", path)
     assert (halfway["status"], halfway["counts"]["created"]) == ("in_progress", 500)
     found = await finished(world, project, audience, made["id"])

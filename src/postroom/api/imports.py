@@ -17,7 +17,7 @@ from postroom.api.audiences import AudienceId
 from postroom.api.deps import Res
 from postroom.api.doors import Shape, both
 from postroom.api.envelope import BODY, Success, ok
-from postroom.domain import audiences, imports
+from postroom.domain import audiences, contact_export, imports
 from postroom.domain.audiences import BAD_ID, NO_CONTACTS, check_ids
 from postroom.domain.projects import Caller
 from postroom.errors import InvalidPayload, WrongContentType
@@ -162,7 +162,7 @@ async def get_import(
 async def export_contacts(resources: Res, caller: Caller, audience: AudienceId) -> Response:
     """All of an audience as CSV, without anything that a spreadsheet would run."""
     _gate(resources, caller, audience)
-    lines = await imports.export(resources, caller.project_id, audience)
+    lines = await contact_export.export(resources, caller.project_id, audience)
     return StreamingResponse(
         lines,
         media_type="text/csv; charset=utf-8",

@@ -5,24 +5,19 @@ worker that dies in one leaves what was before it. Only some thousand mails are 
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
-from postroom.domain import broadcast_hold, broadcast_mails, quota
+from postroom.domain import broadcast_hold, broadcast_mails, broadcast_people, quota
 from postroom.domain.broadcast_mails import QuotaMoved, Writing
 from postroom.domain.connections import ConnectionBook, ConnectionGone
-from postroom.domain.personalize import Person
 from postroom.domain.plans import plans
 from postroom.domain.schedule import CANCELED
 from postroom.domain.settle import Refunds
-from postroom.domain.status import State
 from postroom.errors import InvalidPayload, Unsealable
-from postroom.ids import first_id_at
 from postroom.queue import Lane, ring_quietly
 from postroom.resources import Resources, Session
 
@@ -34,10 +29,8 @@ STEP = 200  # mails a step makes
 STEP_BYTES = 8_000_000
 FREEZE = 2000
 FREEZE_FIRST = 250  # so that the first mails leave at once
-LOOK_AGAIN = 5000  # recipients that a step of a repeat looks through
 SOON = 0.1  # seconds until the next look while enough is under way
 REST = 0.5  # the same while only the end is awaited
-NOBODY = UUID(int=0)
 
 _DUE = text(
     """
@@ -47,65 +40,6 @@ select b.*, p.plan, p.phi, p.mail_connection_id, p.deleted_at is not null as era
 """
 )
 _SOON = text("select 1 from broadcasts where due_at <= now() + interval '1 second' limit 1")
-_FREEZE = text(
-    """
-with c as (
-  select id from contacts where project_id = :project and audience_id = :audience
-    and id > :after and id < :until order by id limit :most),
-i as (
-  insert into broadcast_recipients (broadcast_id, contact_id, project_id)
-    select :broadcast, id, :project from c)
-select count(*) as n, (select id from c order by id desc limit 1) as last from c
-"""
-)
-_PERSON = """
-c.email, c.first_name, c.last_name, c.properties, coalesce(c.unsubscribed, true) as gone,
-exists (select 1 from suppressions s where s.project_id = :project
-  and s.recipient_key = c.recipient_key) as suppressed
-"""
-_NEXT = text(
-    f"""
-select r.contact_id, null::uuid as failed_mail, {_PERSON}
-  from broadcast_recipients r
-  left join contacts c on c.audience_id = :audience and c.id = r.contact_id
-  where r.broadcast_id = :broadcast and r.project_id = :project and r.contact_id > :after
-  order by r.contact_id limit :most
-"""
-)
-_NEXT_FAILED = text(
-    f"""
-with w as (
-  select contact_id, mail_id from broadcast_recipients where broadcast_id = :broadcast
-    and project_id = :project and contact_id > :after order by contact_id limit {LOOK_AGAIN})
-select w.contact_id, m.id as failed_mail, {_PERSON}
-  from w join mail_logs m on m.project_id = :project and m.id = w.mail_id
-    and m.status = {State.FAILED:d} and coalesce(m.reason, '') not in ('suppressed', 'unsubscribed', '{CANCELED}')
-  left join contacts c on c.audience_id = :audience and c.id = w.contact_id
-  order by w.contact_id limit :most
-"""
-)
-_WINDOW_END = text(
-    f"""
-select contact_id from (
-  select contact_id from broadcast_recipients where broadcast_id = :broadcast
-    and project_id = :project and contact_id > :after order by contact_id limit {LOOK_AGAIN}) w
-  order by contact_id desc limit 1
-"""
-)
-_SKIP = text(
-    """
-update broadcast_recipients r set state = u.state, mail_id = null
-  from unnest(cast(:contact as uuid[]), cast(:state as smallint[])) u(contact_id, state)
-  where r.broadcast_id = :broadcast and r.project_id = :project and r.contact_id = u.contact_id
-"""
-)
-# A failed mail that gets a successor no longer counts for the broadcast.
-_DETACH = text(
-    """
-update mail_logs set broadcast_id = null
-  where project_id = :project and id = any(cast(:mails as uuid[]))
-"""
-)
 _KEEP = text(
     """
 update broadcasts set status = :status, pause_reason = :pause_reason, retrying = :retrying,
@@ -262,28 +196,6 @@ async def _advance(session: Session, resources: Resources, writing: Writing, don
         await _finish(session, done, under_way)
 
 
-async def _freeze(session: Session, done: Step) -> None:
-    row = done.row
-    most = FREEZE if row.audience else FREEZE_FIRST
-    started = row.started_at or row.due_at
-    frozen = (
-        await session.execute(
-            _FREEZE,
-            {
-                "project": row.project_id,
-                "broadcast": row.id,
-                "audience": row.audience_id,
-                "after": row.frozen_to or NOBODY,
-                "until": first_id_at(started + timedelta(milliseconds=1)),
-                "most": most,
-            },
-        )
-    ).one()
-    done.audience = frozen.n
-    done.frozen_to = frozen.last or row.frozen_to
-    done.frozen = frozen.n < most
-
-
 async def _room(session: Session, writing: Writing) -> int:
     """Slots that the month has left, as far as can be seen without holding anybody up."""
     month = quota.this_month()
@@ -291,78 +203,38 @@ async def _room(session: Session, writing: Writing) -> int:
     return quota.most(writing.limit) - used.get(writing.row.project_id, 0)
 
 
+async def _freeze(session: Session, done: Step) -> None:
+    row = done.row
+    most = FREEZE if row.audience else FREEZE_FIRST
+    frozen = await broadcast_people.freeze(session, row, most)
+    done.audience = frozen.count
+    done.frozen_to = frozen.last or row.frozen_to
+    done.frozen = frozen.count < most
+
+
 async def _feed(
     session: Session, resources: Resources, writing: Writing, done: Step, most: int
 ) -> bool:
     """Make mails for the next people in line; False when nobody is left."""
-    rows, end = await _next(session, done, most)
-    payable = _payable(rows, await _room(session, writing))
+    row = done.row
+    rows, end = await broadcast_people.next_people(session, row, most)
+    payable = broadcast_people.payable(rows, await _room(session, writing))
     if len(payable) < len(rows):
         if not payable:
             done.pause("monthly_limit")
             return True
         rows, end = payable, payable[-1].contact_id
-    people = [_person(r) for r in rows if not r.gone and not r.suppressed]
-    await _skip(session, done, [r for r in rows if r.gone or r.suppressed])
+    people = [broadcast_people.person(r) for r in rows if not r.gone and not r.suppressed]
+    without = [r for r in rows if r.gone or r.suppressed]
+    done.suppressed, done.unsubscribed = await broadcast_people.skip(session, row, without)
     again = [r.failed_mail for r in rows if r.failed_mail is not None]
-    if again:
-        await session.execute(_DETACH, {"project": done.row.project_id, "mails": again})
+    await broadcast_people.detach(session, row, again)
     if people:
         await broadcast_mails.write(session, resources, writing, people)
         done.ring.add(writing.lane)
     done.fed = len(people) - len(again)
-    if end is None:
-        return False
-    done.fed_to = end
-    return True
-
-
-def _payable(rows: Sequence[Any], room: int) -> Sequence[Any]:
-    """The first of these people, as far as the month's slots go; who gets no mail costs none."""
-    for place, row in enumerate(rows):
-        if not (row.gone or row.suppressed):
-            if room <= 0:
-                return rows[:place]
-            room -= 1
-    return rows
-
-
-async def _next(session: Session, done: Step, most: int) -> tuple[Sequence[Any], UUID | None]:
-    """The next people, and the recipient up to which everybody was looked at; None at the end."""
-    row = done.row
-    values = {
-        "project": row.project_id,
-        "broadcast": row.id,
-        "audience": row.audience_id,
-        "after": done.fed_to or NOBODY,
-    }
-    statement = _NEXT_FAILED if done.retrying else _NEXT
-    rows = (await session.execute(statement, values | {"most": most})).all()
-    if len(rows) == most or not done.retrying:
-        return rows, rows[-1].contact_id if rows else None
-    return rows, await session.scalar(_WINDOW_END, values)
-
-
-def _person(row: Any) -> Person:
-    return Person(row.contact_id, row.email, row.first_name, row.last_name, row.properties)
-
-
-async def _skip(session: Session, done: Step, rows: Sequence[Any]) -> None:
-    """Note who gets no mail: whoever left counts as unsubscribed, whether or not they are suppressed."""
-    if not rows:
-        return
-    states = [3 if r.gone else 2 for r in rows]
-    done.unsubscribed = states.count(3)
-    done.suppressed = states.count(2)
-    await session.execute(
-        _SKIP,
-        {
-            "project": done.row.project_id,
-            "broadcast": done.row.id,
-            "contact": [r.contact_id for r in rows],
-            "state": states,
-        },
-    )
+    done.fed_to = end or row.fed_to
+    return end is not None
 
 
 async def _finish(session: Session, done: Step, under_way: int) -> None:

@@ -11,11 +11,11 @@ from sqlalchemy import text
 from postroom.domain import broadcast_counts, broadcast_hold, quota
 from postroom.domain.accept import resolve_sender
 from postroom.domain.connections import ConnectionInfo
-from postroom.domain.contacts import USUAL_PAGE, as_id, page_of, require_audience
+from postroom.domain.contacts import LATEST, USUAL_PAGE, as_id, like, page_of, require_audience
 from postroom.domain.projects import Caller
 from postroom.domain.schedule import CANCELED
 from postroom.domain.settle import Refunds
-from postroom.errors import Conflict, InvalidPayload, NotFound
+from postroom.errors import Conflict, NotFound
 from postroom.ids import new_id
 from postroom.providers.lists import Broadcasts, Draft, Json, PageAsked
 from postroom.queue import Lane, ring_quietly, ring_work
@@ -125,8 +125,8 @@ class OwnBroadcasts(Broadcasts):
         limit = page.limit or USUAL_PAGE
         values = {
             "project": self._project,
-            "after": as_id(page.after, "Broadcast") if page.after else UUID(int=2**128 - 1),
-            "search": f"%{page.search}%" if page.search else "",
+            "after": as_id(page.after, "Broadcast") if page.after else LATEST,
+            "search": like(page.search),
             "limit": limit + 1,
         }
         async with self._resources.sessions() as session:
@@ -274,8 +274,3 @@ def check_moved(expected: int | None, now: int) -> None:
             f"The audience has changed: {now} people would get this broadcast, not {expected}.",
             code="audience_changed",
         )
-
-
-def require_subject(subject: str) -> None:
-    if "\r" in subject or "\n" in subject:
-        raise InvalidPayload.at("subject", "Line breaks are not allowed here.")

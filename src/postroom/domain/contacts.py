@@ -108,6 +108,7 @@ select id from contacts where project_id = :project and audience_id = :audience
   and recipient_key = :key
 """
 )
+_THERE = text("select 1 from audiences where project_id = :project and id = :audience")
 _LOCK_AUDIENCE = text(
     "select 1 from audiences where project_id = :project and id = :audience for key share"
 )
@@ -130,7 +131,7 @@ def _after(page: PageAsked) -> UUID:
         raise InvalidPayload.at("after", "after must be the id of the last item before.") from None
 
 
-def _like(search: str | None) -> str:
+def like(search: str | None) -> str:
     if not search:
         return ""
     return "%" + re.sub(r"([\\%_])", r"\\\1", search) + "%"
@@ -185,6 +186,13 @@ async def require_audience(session: Session, project_id: UUID, audience_id: UUID
         raise NotFound("Audience not found.")
 
 
+async def look_for_audience(session: Session, project_id: UUID, audience_id: UUID) -> None:
+    """Raise NotFound unless the audience is there, for those who only read."""
+    values = {"project": project_id, "audience": audience_id}
+    if await session.scalar(_THERE, values) is None:
+        raise NotFound("Audience not found.")
+
+
 class OwnAudiences(Audiences):
     """A project's audiences in our own database."""
 
@@ -194,7 +202,7 @@ class OwnAudiences(Audiences):
 
     async def list_audiences(self, page: PageAsked) -> Json:
         limit = page.limit or USUAL_PAGE
-        values = {"after": _after(page), "like": _like(page.search), "limit": limit + 1}
+        values = {"after": _after(page), "like": like(page.search), "limit": limit + 1}
         async with self._resources.sessions() as session:
             rows = (await session.execute(_AUDIENCES, {"project": self._project} | values)).all()
             sizes = await self._sizes(session, [row.id for row in rows[:limit]])
@@ -251,11 +259,11 @@ class OwnAudiences(Audiences):
         limit = page.limit or USUAL_PAGE
         values = self._of(audience_id) | {
             "after": _after(page),
-            "like": _like(page.search),
+            "like": like(page.search),
             "limit": limit + 1,
         }
         async with self._resources.sessions() as session:
-            await require_audience(session, self._project, values["audience"])
+            await look_for_audience(session, self._project, values["audience"])
             rows = (await session.execute(_CONTACTS, values)).all()
         return page_of(rows, limit, [contact_json(row) for row in rows[:limit]])
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from postroom.errors import Unsupported
 from postroom.providers.lists import Audiences, Broadcasts, Draft, Json, NewContact, PageAsked
 
 # method, path, body -> Resend's own JSON; raises what a caller can read
@@ -27,6 +28,8 @@ def _id(value: str) -> str:
 
 
 def _query(page: PageAsked, **more: str) -> str:
+    if page.search:
+        raise Unsupported("Resend cannot search its lists; leave out q.")
     wanted = {"limit": page.limit, "after": page.after} | more
     given = {name: value for name, value in wanted.items() if value is not None}
     return f"?{urlencode(given)}" if given else ""
