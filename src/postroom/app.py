@@ -15,8 +15,11 @@ from starlette.types import Receive, Scope, Send
 from postroom import __version__
 from postroom.api import (
     accounts,
+    audiences,
     batch,
+    broadcasts,
     health,
+    imports,
     logs,
     members,
     openapi,
@@ -25,7 +28,9 @@ from postroom.api import (
     repair,
     scheduled,
     send,
+    suppressions,
     templates,
+    unsubscribe,
     webhook,
 )
 from postroom.api.envelope import failure, install, unexpected
@@ -56,6 +61,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     repair.router,
     scheduled.router,
     logs.router,
+    imports.router,
+    audiences.router,
+    broadcasts.router,
+    suppressions.router,
+    unsubscribe.router,
     webhook.router,
     health.router,
 )
@@ -153,7 +163,7 @@ def _stand_around(app: FastAPI, settings: Settings) -> None:
     install(app)
     for kind in (DBAPIError, PoolTimeout, RedisError, ConnectionError, TimeoutError):
         app.add_exception_handler(kind, _on_outage)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, files={imports.PATH: imports.MOST_BYTES})
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

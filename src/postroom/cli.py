@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "postroom.commands.project",
     ),
     "templates": ("bring templates along from another platform", "postroom.commands.templates"),
+    "audiences": ("copy audiences from a vendor", "postroom.commands.audiences"),
     "reseal": ("encrypt everything anew under the first key", "postroom.commands.reseal"),
     "doctor": ("check the set-up and say what to mend", "postroom.commands.doctor"),
 }

@@ -218,9 +218,19 @@ class MailLog(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     scheduled_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
+    broadcast_id: Mapped[UUID | None]
 
     __table_args__ = (
         Index(None, "project_id", "status", "id"),
+        # Counting a broadcast's mails reads this index alone.
+        Index(
+            "ix_mail_logs_broadcast",
+            "broadcast_id",
+            "status",
+            "outcome_unknown",
+            "project_id",
+            postgresql_where=text("broadcast_id is not null"),
+        ),
         Index(None, "project_id", "recipient_key", "id"),
         Index(
             "ix_mail_logs_provider_id",
@@ -367,8 +377,173 @@ class Suppression(Base):
     """An address to which this project's mails do not go."""
 
     __tablename__ = "suppressions"
+    __table_args__ = (Index(None, "project_id", "created_at", "recipient_key"),)
     project_id: Mapped[UUID] = mapped_column(primary_key=True)
     recipient_key: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     reason: Mapped[str]
     address: Mapped[bytes]  # sealed, bound to the project
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+# ── Who gets broadcasts ──────────────────────────────────────────────────────────────────────────
+
+
+class Audience(Base):
+    """A list of people, kept by us where the provider keeps none."""
+
+    __tablename__ = "audiences"
+    project_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Contact(Base):
+    """A person in an audience; the address is unique there, however it is written."""
+
+    __tablename__ = "contacts"
+    __table_args__ = (UniqueConstraint("audience_id", "recipient_key"),)
+    audience_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID]
+    email: Mapped[str]
+    recipient_key: Mapped[int] = mapped_column(BigInteger)
+    first_name: Mapped[str | None]
+    last_name: Mapped[str | None]
+    properties: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    unsubscribed: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class ContactImport(Base):
+    """A file of contacts on its way in; the worker takes its chunks in order."""
+
+    __tablename__ = "contact_imports"
+    __table_args__ = (
+        Index(None, "project_id", "audience_id"),
+        Index(
+            "ix_contact_imports_open",
+            "id",
+            postgresql_where=text("status in ('receiving', 'queued', 'in_progress')"),
+        ),
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID]
+    audience_id: Mapped[UUID]
+    status: Mapped[str]  # receiving, queued, in_progress, completed, failed
+    columns: Mapped[list[str]]  # what each column of the file is
+    overwrite: Mapped[bool]  # whether known contacts are updated
+    rows: Mapped[int] = mapped_column(Integer, server_default="0")  # in the file
+    total: Mapped[int] = mapped_column(Integer, server_default="0")  # done so far
+    created: Mapped[int] = mapped_column(Integer, server_default="0")
+    updated: Mapped[int] = mapped_column(Integer, server_default="0")
+    skipped: Mapped[int] = mapped_column(Integer, server_default="0")
+    failed: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ImportChunk(Base):
+    """Some rows of a file, until they are contacts."""
+
+    __tablename__ = "import_chunks"
+    import_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    project_id: Mapped[UUID]
+    lines: Mapped[list[Any]] = mapped_column(JSONB)  # [line, [cells]]
+
+
+class ImportRefusal(Base):
+    """A row that is no contact, and why; the first thousand of an import."""
+
+    __tablename__ = "import_refusals"
+    import_id: Mapped[UUID] = mapped_column(primary_key=True)
+    line: Mapped[int] = mapped_column(Integer, primary_key=True)
+    project_id: Mapped[UUID]
+    value: Mapped[str]
+    reason: Mapped[str]
+
+
+class Broadcast(Base):
+    """A mail to an audience. What is counted here moves in the transaction of what it counts.
+
+    `audience` = people frozen so far, `fed` = those of them who have a mail, `suppressed` and `unsubscribed`
+    = those who get none; the rest wait. What became of the mails is read from their log.
+    """
+
+    __tablename__ = "broadcasts"
+    __table_args__ = (
+        Index(None, "project_id", "id"),
+        Index("ix_broadcasts_due", "due_at", postgresql_where=text("due_at is not null")),
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID]
+    audience_id: Mapped[UUID]
+    name: Mapped[str | None]
+    subject: Mapped[str]
+    html: Mapped[str]
+    plain: Mapped[str | None] = mapped_column("text")
+    sender: Mapped[str | None]  # as asked for; null: the connection's own
+    reply_to: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    status: Mapped[str] = mapped_column(server_default="draft")
+    pause_reason: Mapped[str | None]
+    scheduled_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]  # when the worker looks at it next; null: never
+    frozen_to: Mapped[UUID | None]  # the last contact that was frozen
+    frozen: Mapped[bool] = mapped_column(server_default=text("false"))
+    fed_to: Mapped[UUID | None]  # the last recipient that was looked at
+    retrying: Mapped[bool] = mapped_column(server_default=text("false"))
+    audience: Mapped[int] = mapped_column(Integer, server_default="0")
+    fed: Mapped[int] = mapped_column(Integer, server_default="0")
+    suppressed: Mapped[int] = mapped_column(Integer, server_default="0")
+    unsubscribed: Mapped[int] = mapped_column(Integer, server_default="0")
+    canceled: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class BroadcastRecipient(Base):
+    """One person of a frozen audience; the mail is named in the transaction that makes it."""
+
+    __tablename__ = "broadcast_recipients"
+    broadcast_id: Mapped[UUID] = mapped_column(primary_key=True)
+    contact_id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID]
+    state: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    mail_id: Mapped[UUID | None]
+    __table_args__ = ({"postgresql_with": {"fillfactor": "60"}},)
+
+
+class VendorBroadcast(Base):
+    """What we remember of a broadcast that the vendor keeps."""
+
+    __tablename__ = "vendor_broadcasts"
+    project_id: Mapped[UUID] = mapped_column(primary_key=True)
+    vendor_id: Mapped[str] = mapped_column(primary_key=True)
+    scheduled_at: Mapped[datetime]
+
+
+class VendorSend(Base):
+    """A slot paid for a broadcast that the vendor sends."""
+
+    __tablename__ = "vendor_sends"
+    project_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    vendor_id: Mapped[str]
+    paid_month: Mapped[date]
+    refunded: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class AudienceCopy(Base):
+    """How far a copy of a vendor's audience has come, so that it can go on."""
+
+    __tablename__ = "audience_copies"
+    project_id: Mapped[UUID] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)  # "<provider>:<its audience's id>"
+    audience_id: Mapped[UUID]
+    after: Mapped[str | None]
+    copied: Mapped[int] = mapped_column(Integer, server_default="0")
+    finished_at: Mapped[datetime | None]

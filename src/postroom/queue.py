@@ -4,10 +4,12 @@ A bell says that a lane has work. It is a member of a sorted set, so ringing twi
 worker that waits on it with BZPOPMIN is woken within a millisecond.
 """
 
+import contextlib
 from collections.abc import Iterable
+from time import time
 from typing import NamedTuple
 
-from postroom.resources import Redis
+from postroom.resources import Redis, RedisError
 
 TRANSACTIONAL, BULK = 0, 1
 BELLS = ("bell:0", "bell:1")  # in the order in which they are heard
@@ -41,3 +43,25 @@ async def listen(redis: Redis, bells: tuple[str, ...] = BELLS, seconds: float = 
 async def rings(redis: Redis, stream: int) -> bool:
     """Whether a bell of this stream waits to be heard."""
     return bool(await redis.exists(BELLS[stream]))
+
+
+# ── The worker's other work: broadcasts and imports; what is due stands in Postgres ──────────────
+
+WORK_BELL = "bell:work"
+
+
+async def ring_work(redis: Redis) -> None:
+    """Wake a worker that looks for due steps; without Redis it looks each second by itself."""
+    with contextlib.suppress(RedisError):
+        await redis.zadd(WORK_BELL, {"due": 0}, nx=True)
+
+
+async def listen_work(redis: Redis, seconds: float) -> None:
+    """Wait for that bell, or for `seconds`. Raises RedisError."""
+    await redis.bzpopmin([WORK_BELL], timeout=seconds)
+
+
+async def ring_quietly(redis: Redis, lanes: Iterable[Lane]) -> None:
+    """Ring lanes; without Redis the sweep finds them."""
+    with contextlib.suppress(RedisError):
+        await ring(redis, lanes, time())

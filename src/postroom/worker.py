@@ -12,13 +12,22 @@ from arq import cron, func
 from arq.connections import RedisSettings
 from arq.worker import Worker
 
-from postroom.domain import changes, connections, housekeeping, loops, measure, track
+from postroom.domain import (
+    broadcast_run,
+    changes,
+    connections,
+    housekeeping,
+    import_run,
+    loops,
+    measure,
+    track,
+)
 from postroom.domain.changes import Change
 from postroom.domain.connections import ConnectionBook
 from postroom.domain.deliver import Delivery
 from postroom.domain.sweep import Sweep
 from postroom.providers.base import DeliveryEvent
-from postroom.queue import BELLS, BULK, listen, rings
+from postroom.queue import BELLS, BULK, listen, listen_work, rings
 from postroom.resources import Redis, RedisError, Resources, open_redis
 from postroom.settings import Settings
 
@@ -26,6 +35,10 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 1.0
 STOP_WITHIN = 25.0
+WORK_EVERY = 1.0  # seconds between two looks for broadcasts when no bell rings
+UNDER_WAY_EVERY = 0.05  # the same while one is under way
+IMPORT_EVERY = 0.5
+REPORTS_AT_ONCE = 2
 # After so many transactional bells in a row a waiting bulk bell is heard once.
 FAIR_AFTER = 16
 
@@ -51,6 +64,8 @@ class PostOffice:
         self.delivery = Delivery(resources, self.book, self._report, self.name)
         self.sweep = Sweep(resources, self.book, self.delivery, self.name)
         self._bells: Redis = open_redis(resources.settings)
+        self._work: Redis = open_redis(resources.settings)
+        self._reporting = asyncio.Semaphore(REPORTS_AT_ONCE)
         self._listeners: list[asyncio.Task[None]] = []
         self._writers: list[asyncio.Task[None]] = []
 
@@ -68,6 +83,8 @@ class PostOffice:
         self._listeners = [
             loops.start("listener", self._listen_forever),
             loops.start("sweep", self._sweep_forever),
+            loops.start("broadcasts", self._broadcast_forever),
+            loops.start("imports", self._import_forever),
         ]
         log.info("worker is ready", extra={"worker": self.name})
 
@@ -77,10 +94,13 @@ class PostOffice:
         await self.delivery.stop(STOP_WITHIN)
         await loops.stop(self._writers)
         await self._bells.aclose()
+        await self._work.aclose()
         log.info("worker has stopped", extra={"worker": self.name})
 
     async def _report(self, connection_id: int, events: Sequence[DeliveryEvent]) -> None:
-        await track.track_events(self.resources, connection_id, events)
+        # What a vendor played here reports must not take the database from mails on their way.
+        async with self._reporting:
+            await track.track_events(self.resources, connection_id, events)
 
     def _forget(self, change: Change) -> None:
         if change.kind == "connection":
@@ -102,6 +122,27 @@ class PostOffice:
             if lane is not None:
                 in_a_row = 0 if lane.stream == BULK else in_a_row + 1
                 self.delivery.hear(lane)
+
+    async def _broadcast_forever(self) -> None:
+        """Take the steps of broadcasts that are due; the bell is only for the first of them."""
+        while True:
+            if await broadcast_run.step(self.resources, self.book):
+                continue
+            if await broadcast_run.is_any_soon(self.resources):
+                await asyncio.sleep(UNDER_WAY_EVERY)
+            else:
+                await self._wait_for_work()
+
+    async def _wait_for_work(self) -> None:
+        try:
+            await listen_work(self._work, WORK_EVERY)
+        except RedisError:
+            await asyncio.sleep(WORK_EVERY)
+
+    async def _import_forever(self) -> None:
+        while True:
+            if not await import_run.step(self.resources):
+                await asyncio.sleep(IMPORT_EVERY)
 
     async def _sweep_forever(self) -> None:
         while True:

@@ -100,6 +100,8 @@ async def world(resources: Resources, double: ResendDouble) -> AsyncIterator[Wor
         # What an earlier test left undone is not this test's work.
         await session.execute(text("delete from outbox"))
         await session.execute(text("delete from attempts"))
+        await session.execute(text("update broadcasts set due_at = null"))
+        await session.execute(text("delete from contact_imports"))
         await session.commit()
     app = create_app(here)
     async with app.router.lifespan_context(app):

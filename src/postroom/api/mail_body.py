@@ -6,12 +6,12 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from postroom.domain.accept import Letter
 from postroom.domain.filling import Filled, Wish
+from postroom.domain.mailboxes import INVALID_RECIPIENT, mailbox
 from postroom.domain.rendering import Texts
 from postroom.errors import InvalidPayload, Issue
 from postroom.providers.base import Attachment
@@ -22,14 +22,7 @@ MAX_TAGS = 10
 MAX_HEADERS = 100
 MAX_ATTACHMENTS = 100
 SCHEDULE_AHEAD = timedelta(days=30)
-INVALID_RECIPIENT = "Invalid recipient email format."
 
-# What nearly every address looks like; anything else goes the thorough way.
-_PLAIN = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
-)
-_NAMED = re.compile(r'\s*(?P<name>"(?:[^"\\]|\\.)*"|[^<>"]*?)\s*<(?P<address>[^<>\s]+)>\s*')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TAG = r"^[A-Za-z0-9_-]{1,256}$"
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,200}")
@@ -41,32 +34,6 @@ _OWN_HEADERS = frozenset(
         "mime-version", "content-type", "content-transfer-encoding", "dkim-signature",
     )
 )  # fmt: skip
-
-
-def bare(address: str) -> str:
-    """A single address in the form that goes out; raises ValueError."""
-    if _PLAIN.fullmatch(address) and len(address) <= 254 and address.find("@") <= 64:
-        return address
-    try:
-        found = validate_email(address, check_deliverability=False, allow_smtputf8=False)
-    except EmailNotValidError:
-        raise ValueError(INVALID_RECIPIENT) from None
-    # An international domain goes out in its ASCII form, in which it cannot pose as another.
-    return found.ascii_email or address
-
-
-def mailbox(value: str) -> str:
-    """`address` or `Name <address>`, without anything that could break out of a header."""
-    if _PLAIN.fullmatch(value):
-        return bare(value)
-    if len(value) > 600 or _CONTROL.search(value):
-        raise ValueError(INVALID_RECIPIENT)
-    named = _NAMED.fullmatch(value)
-    if named is None:
-        return bare(value.strip())
-    name = named["name"]
-    address = bare(named["address"])
-    return f"{name} <{address}>" if name else address
 
 
 def _mailboxes(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What stands around every request: an id, a limit to its size, careful headers, and a last net."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
@@ -83,35 +83,46 @@ def request_id_of(given: bytes | None) -> str:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit: announced ones at once, streamed ones when they get there."""
+    """Refuses bodies over the limit: announced ones at once, streamed ones when they get there.
 
-    def __init__(self, app: ASGIApp, most: int = MOST_BYTES) -> None:
+    A path that ends in one of `files` streams its body to disk and takes larger ones.
+    """
+
+    def __init__(
+        self, app: ASGIApp, most: int = MOST_BYTES, files: Mapping[str, int] | None = None
+    ) -> None:
         self._app = app
         self._most = most
+        self._files = dict(files or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most = self._most_for(scope["path"])
         announced = _header(scope, b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > self._most:
-            await failure(_too_large())(scope, receive, send)
+        if announced is not None and announced.isdigit() and int(announced) > most:
+            await failure(_too_large(most))(scope, receive, send)
             return
-        await self._app(scope, self._counting(receive), send)
+        await self._app(scope, self._counting(receive, most), send)
 
-    def _counting(self, receive: Receive) -> Receive:
+    def _most_for(self, path: str) -> int:
+        named = (most for end, most in self._files.items() if path.endswith(end))
+        return next(named, self._most)
+
+    def _counting(self, receive: Receive, most: int) -> Receive:
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._most:
-                raise _too_large()
+            if seen > most:
+                raise _too_large(most)
             return message
 
         return counted
 
 
-def _too_large() -> TooLarge:
-    return TooLarge("The body is larger than 40 MB.")
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {most // 1_000_000} MB.")

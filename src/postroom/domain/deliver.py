@@ -327,15 +327,21 @@ class Delivery:
     def _follow_up(self, connection: OpenConnection, attempt: Attempt, answer: Answer) -> None:
         if any(o.kind in _FREED for o in answer.outcomes) or answer.whole_call:
             self.hear(attempt.lane)
+        # What happens at the same moment is written together.
+        moments: dict[float, list[DeliveryEvent]] = {}
         for delay, event in answer.later:
-            self._later_report(connection.info.id, delay, event)
+            moments.setdefault(delay, []).append(event)
+        for delay, events in moments.items():
+            self._later_report(connection.info.id, delay, events)
 
-    def _later_report(self, connection_id: int, delay: float, event: DeliveryEvent) -> None:
+    def _later_report(
+        self, connection_id: int, delay: float, events: Sequence[DeliveryEvent]
+    ) -> None:
         """Let a provider without webhooks (the sandbox) report by itself, after its own delay."""
 
         async def wait_and_report() -> None:
             await self._sleep(delay)
-            await self._report(connection_id, [event])
+            await self._report(connection_id, events)
 
         self._in_background(self._later, wait_and_report())
 

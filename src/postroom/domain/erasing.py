@@ -40,7 +40,34 @@ _REST = tuple(
         f"with gone as (delete from {table} where ctid = any(array(select ctid from {table}"
         " where project_id = :project limit :step)) returning 1) select count(*) from gone"
     )
-    for table in ("mail_contents", "suppressions", "idempotency_keys", "quota_months")
+    for table in (
+        "mail_contents",
+        "suppressions",
+        "idempotency_keys",
+        "quota_months",
+        "import_refusals",
+        "import_chunks",
+        "contact_imports",
+        "audience_copies",
+        "vendor_broadcasts",
+        "vendor_sends",
+    )
+)
+# Large, and found by what they belong to alone: these go first, their parents when they are gone.
+_CHILDREN = tuple(
+    text(
+        f"with gone as (delete from {table} where ctid = any(array(select c.ctid from {table} c"
+        f" join {parent}s p on p.id = c.{parent}_id where p.project_id = :project limit :step))"
+        " returning 1) select count(*) from gone"
+    )
+    for table, parent in (("contacts", "audience"), ("broadcast_recipients", "broadcast"))
+)
+_PARENTS = tuple(
+    text(
+        f"with gone as (delete from {table} where project_id = :project returning 1)"
+        " select count(*) from gone"
+    )
+    for table in ("audiences", "broadcasts")
 )
 
 
@@ -70,8 +97,11 @@ async def erase(session: Session, project_id: UUID, step: int = STEP) -> bool:
         done = False
     else:
         counts = [await _count(session, s, project_id, step) for s in (_MAILS, *_REST)]
+        counts += [await _count(session, s, project_id, step) for s in _CHILDREN]
         done = max(counts) < step
         if done:
+            for statement in _PARENTS:
+                await _count(session, statement, project_id, step)
             await session.execute(delete(Project).where(Project.id == project_id))
     # What is gone is gone, however far we get.
     await session.commit()

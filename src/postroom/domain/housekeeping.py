@@ -9,7 +9,7 @@ from time import time
 from sqlalchemy import text
 
 from postroom import metrics
-from postroom.domain import erasing, policy, quota, retention, track
+from postroom.domain import erasing, imports, policy, quota, retention, track
 from postroom.domain.settle import fail_free
 from postroom.resources import RedisError, Resources, Session
 
@@ -114,6 +114,7 @@ async def _early(resources: Resources) -> None:
     if int(time() / 60) % 60 == 0:
         await track.apply_early(resources, younger_than=72 * 3600, older_than=600)
     async with resources.sessions() as session:
+        await imports.abandon(session)
         await track.drop_early(session)
         # Nobody will ever ask for these.
         await session.commit()

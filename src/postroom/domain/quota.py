@@ -188,6 +188,39 @@ async def correct_gates(session: Session, redis: Redis) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Slots that must all be had, under this limit (-1: none)."""
+
+    slots: int
+    limit: int
+
+
+async def take(session: Session, project_id: UUID, month: date, ask: Ask) -> bool:
+    """Pay slots in the caller's transaction, past the gate: the ledger alone decides."""
+    found = await session.scalar(
+        text(
+            "insert into quota_months as q (project_id, month, used)"
+            " select :project, :month, cast(:slots as int) where cast(:slots as int) <= :most"
+            " on conflict (project_id, month) do update set used = q.used + excluded.used"
+            " where q.used::bigint + excluded.used <= :most returning used"
+        ),
+        {"project": project_id, "month": month, "slots": ask.slots, "most": most(ask.limit)},
+    )
+    return found is not None
+
+
+async def give_slots_back(session: Session, project_id: UUID, month: date, slots: int) -> None:
+    """Refund slots that no mail stands for; the caller commits."""
+    await session.execute(
+        text(
+            "update quota_months set used = used - :slots"
+            " where project_id = :project and month = :month"
+        ),
+        {"project": project_id, "month": month, "slots": slots},
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """A ledger that does not equal the sum over its mails: a bug, to be alarmed about."""
 
@@ -203,8 +236,10 @@ async def check_ledger(session: Session, month: date) -> list[Difference]:
         text(
             "select project_id, coalesce(q.used, 0) used, coalesce(m.mails, 0) mails"
             " from (select project_id, used from quota_months where month = :month) q"
-            " full join (select project_id, count(*) mails from mail_logs"
-            "  where paid_month = :month and not refunded group by 1) m using (project_id)"
+            " full join (select project_id, count(*) mails from (select project_id from mail_logs"
+            "   where paid_month = :month and not refunded union all select project_id"
+            "   from vendor_sends where paid_month = :month and not refunded) paid"
+            "  group by 1) m using (project_id)"
             " where coalesce(q.used, 0) <> coalesce(m.mails, 0)"
         ),
         {"month": month},

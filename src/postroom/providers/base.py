@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import httpx
 
 from postroom.errors import Unsupported
+from postroom.providers.lists import Audiences, Broadcasts
 
 _ADDRESS = re.compile(r"[^\s<>@\"'(),:;\[\]]+@[^\s<>@\"'(),:;\[\]]+")
 
@@ -200,3 +201,11 @@ class Provider:
     def read_webhook(self, request: WebhookRequest) -> list[DeliveryEvent]:
         """Verify and translate a webhook; raises WebhookRefused or WebhookNotConfigured."""
         raise Unsupported(f"{self.title} sends no webhooks.")
+
+    def audiences(self) -> Audiences:
+        """The vendor's own audiences and contacts."""
+        raise Unsupported(f"{self.title} keeps no audiences.")
+
+    def broadcasts(self) -> Broadcasts:
+        """The vendor's own broadcasts."""
+        raise Unsupported(f"{self.title} sends no broadcasts of its own.")

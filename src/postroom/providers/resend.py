@@ -23,6 +23,7 @@ from postroom.providers.base import (
     Provider,
     WebhookRequest,
 )
+from postroom.providers.lists import Audiences, Broadcasts, Json
 from postroom.providers.resend_answers import (
     VendorError,
     is_page,
@@ -32,6 +33,7 @@ from postroom.providers.resend_answers import (
     refusal,
 )
 from postroom.providers.resend_events import REF_TAG, REPORTED, read_signed, read_status
+from postroom.providers.resend_lists import ResendAudiences, ResendBroadcasts
 
 BASE_URL = "https://api.resend.com"
 
@@ -117,16 +119,24 @@ class Resend(Provider):
         response = await self._ask(f"/emails/{quote(provider_id, safe='')}")
         if not response.is_success or is_page(response):
             raise _refused(read_error(response))
-        try:
-            mail = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            mail = None
-        if not isinstance(mail, dict):
-            raise ProviderRefused(502, "Resend's answer could not be read.")
-        return read_status(mail, provider_id)
+        return read_status(_object(response), provider_id)
 
     def read_webhook(self, request: WebhookRequest) -> list[DeliveryEvent]:
         return read_signed(request, self.credentials.get("webhookSecret"))
+
+    def audiences(self) -> Audiences:
+        return ResendAudiences(self._ask_json)
+
+    def broadcasts(self) -> Broadcasts:
+        return ResendBroadcasts(self._ask_json)
+
+    async def _ask_json(self, method: str, path: str, body: Mapping[str, Any] | None) -> Json:
+        """A call that somebody waits for; Resend's own object, or its status and sentence."""
+        content = None if body is None else orjson.dumps(body)
+        response = await self._ask(path, method, content)
+        if not response.is_success or is_page(response):
+            raise _refused(read_error(response))
+        return _object(response)
 
     @property
     def _api_key(self) -> str:
@@ -136,12 +146,15 @@ class Resend(Provider):
     def _base_url(self) -> str:
         return str(self.credentials.get("baseUrl") or BASE_URL).strip().rstrip("/")
 
-    async def _ask(self, path: str) -> httpx.Response:
-        """A GET that somebody waits for; raises what they can read."""
+    async def _ask(
+        self, path: str, method: str = "GET", content: bytes | None = None
+    ) -> httpx.Response:
+        """A call that somebody waits for; raises what they can read."""
         if not _API_KEY.fullmatch(self._api_key):
             raise ProviderRefused(401, "The API key of Resend is missing.", code="missing_api_key")
         try:
-            return await self._call("GET", path, _ASK_SECONDS)
+            kind = None if content is None else {"Content-Type": "application/json"}
+            return await self._call(method, path, _ASK_SECONDS, headers=kind, content=content)
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
             raise ProviderUnreachable("Resend could not be reached.") from None
         except (httpx.TimeoutException, TimeoutError):
@@ -248,3 +261,13 @@ def _refused(error: VendorError, cure: str | None = None) -> ProviderRefused:
     status = error.status if error.status >= 400 else 502
     message = cure or error.message
     return ProviderRefused(status, message if message.endswith((".", "!", "?")) else f"{message}.")
+
+
+def _object(response: httpx.Response) -> Json:
+    try:
+        found = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ProviderRefused(502, "Resend's answer could not be read.")
+    return found
