@@ -4,6 +4,7 @@ from postroom.providers.base import Provider
 from postroom.providers.paubox import Paubox
 from postroom.providers.resend import Resend
 from postroom.providers.sandbox import Sandbox
+from postroom.providers.ses import Ses
 
-PROVIDERS: tuple[type[Provider], ...] = (Resend, Paubox, Sandbox)
+PROVIDERS: tuple[type[Provider], ...] = (Resend, Paubox, Ses, Sandbox)
 BY_NAME: dict[str, type[Provider]] = {provider.name: provider for provider in PROVIDERS}
