@@ -123,7 +123,11 @@ class ConnectionBook:
         if row is None or row.removed_at is not None or row.provider not in BY_NAME:
             raise ConnectionGone(f"Connection {connection_id} is gone.")
         settings, keys = self._resources.settings, self._resources.keys
-        given = {**_secrets(row, settings, keys), "ratePerSecond": row.rate_per_second}
+        given = {
+            **_secrets(row, settings, keys),
+            "ratePerSecond": row.rate_per_second,
+            "phiAllowed": row.phi_allowed,
+        }
         provider = open_provider(self._resources.http, settings, row.provider, given)
         token = keyed_token(keys.index, f"credential:{provider.fingerprint}")
         return OpenConnection(info_of(row, settings), provider, bytes.fromhex(token))
@@ -217,7 +221,7 @@ async def shared_accounts(session: Session, provider: str) -> Sequence[Connectio
 def webhook_url(settings: Settings, keys: Keys, row: Connection) -> str | None:
     """Where this account's vendor reports to; None where it reports nothing by HTTP."""
     vendor = BY_NAME[row.provider]
-    if vendor.read_webhook is Provider.read_webhook:
+    if (vendor.read_webhook, vendor.receive) == (Provider.read_webhook, Provider.receive):
         return None
     base = settings.public_url.rstrip("/")
     return f"{base}/api/mail/webhook/{row.provider}/{webhook_token(keys, row.id)}"

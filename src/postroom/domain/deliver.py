@@ -386,8 +386,9 @@ def _lesson(answer: Answer, sent: float, took: float) -> Lesson:
     kinds = {outcome.kind for outcome in answer.outcomes}
     kind = next(iter(kinds)) if len(kinds) == 1 else OutcomeKind.ACCEPTED
     strike = _STRIKES.get(kind)
-    if answer.pause is not None and strike:
-        # The vendor said how long; doubling is for those that do not.
+    told = answer.pause is not None or any(o.wait is not None for o in answer.outcomes)
+    if told and strike:
+        # The vendor said how long, or meant one mail; doubling is for those that do not.
         strike = None
     return Lesson(sent, took, answer.limit, answer.pause, strike)
 
@@ -428,4 +429,4 @@ def _settled(
         return Settled(
             mail.project_id, mail.id, FREE_AGAIN, reason=outcome.reason, pack_max=smaller
         )
-    return Settled(mail.project_id, mail.id, FREE_AGAIN, reason=outcome.reason)
+    return Settled(mail.project_id, mail.id, FREE_AGAIN, reason=outcome.reason, wait=outcome.wait)

@@ -50,7 +50,8 @@ async def _examine(resources: Resources, book: ConnectionBook, row: Connection) 
         return [Finding(subject, str(gone), "Mails may wait for it: set it up again.")]
     except Unsealable as lost:
         return [Finding(subject, str(lost), "Restore the old ENCRYPTION_KEY, or set it up anew.")]
-    return [await _account(subject, row, opened), *_webhook(resources, subject, row, opened)]
+    webhook = await _webhook(resources, subject, row, opened)
+    return [await _account(subject, row, opened), *webhook]
 
 
 async def _account(subject: str, row: Connection, opened: OpenConnection) -> Finding:
@@ -66,14 +67,14 @@ async def _account(subject: str, row: Connection, opened: OpenConnection) -> Fin
     return Finding(subject, "answers")
 
 
-def _webhook(
+async def _webhook(
     resources: Resources, subject: str, row: Connection, opened: OpenConnection
 ) -> list[Finding]:
     url = connections.webhook_url(resources.settings, resources.keys, row)
     if url is None:
         return []
     try:
-        opened.provider.read_webhook(WebhookRequest({}, b""))
+        await opened.provider.receive(WebhookRequest({}, b""))
     except WebhookNotConfigured:
         cure = f"Set its webhook secret, and let the vendor report to {url}"
         return [Finding(subject, "reports nothing back: no webhook secret", cure)]

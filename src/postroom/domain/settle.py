@@ -39,6 +39,7 @@ class Settled:
     provider_id: str | None = None
     reason: str | None = None
     pack_max: int | None = None
+    wait: float | None = None  # free again, but only after so many seconds
     keep_days: int = 0  # for which the content stays readable, whatever the project's retention
 
 
@@ -70,8 +71,8 @@ i as (
   select u.* from unnest(
       cast(:of as uuid[]), cast(:project as uuid[]), cast(:mail as uuid[]), cast(:provider_id as text[]),
       cast(:to_status as smallint[]), cast(:reason as text[]), cast(:pack as smallint[]),
-      cast(:keep as smallint[]))
-    u(attempt_id, project_id, id, provider_id, to_status, reason, pack_max, keep)
+      cast(:keep as smallint[]), cast(:wait as float8[]))
+    u(attempt_id, project_id, id, provider_id, to_status, reason, pack_max, keep, wait)
   join a on a.id = u.attempt_id
   -- A mail that left a parked attempt (resolved, or proven by an event) is no longer this call's to settle.
   join outbox b on b.id = u.id and b.attempt_id = u.attempt_id),
@@ -80,7 +81,8 @@ o as (
   where o.id = i.id and o.attempt_id = i.attempt_id and i.to_status > {FREE_AGAIN}
   returning o.project_id, o.id, o.content, i.keep),
 f as (
-  update outbox o set attempt_id = null, pack_max = coalesce(i.pack_max, o.pack_max)
+  update outbox o set attempt_id = null, pack_max = coalesce(i.pack_max, o.pack_max),
+    waits_until = now() + make_interval(secs => i.wait)
   from i where o.id = i.id and o.attempt_id = i.attempt_id and i.to_status = {FREE_AGAIN}),
 k as (
   insert into mail_contents (project_id, mail_id, content, keep_until)
@@ -285,6 +287,7 @@ async def _settle_known(session: Session, results: Sequence[Result]) -> tuple[se
             "reason": [mail.reason for _, mail in mails],
             "pack": [mail.pack_max for _, mail in mails],
             "keep": [mail.keep_days for _, mail in mails],
+            "wait": [mail.wait for _, mail in mails],
         },
     )
     return _ids_and_refunds(rows.all())

@@ -46,7 +46,8 @@ select * from l
 
 _PROMOTE = text(
     f"""
-update outbox set waits_until = null, turn = (extract(epoch from waits_until) * 1e6)::bigint
+update outbox set waits_until = null,
+    turn = case when tries = 0 then (extract(epoch from waits_until) * 1e6)::bigint else turn end
   where id in (select id from outbox where waits_until <= now() order by waits_until
     limit {PROMOTE_STEP} for update skip locked)
   returning connection_id, stream

@@ -90,6 +90,7 @@ class Outcome:
     reason: str | None = None  # a sentence without addresses
     code: str | None = None  # the vendor's word
     alarm: bool = False  # unknown in a way that a repeat cannot clear up: park at once
+    wait: float | None = None  # throttled for this mail alone: seconds until it is tried again
 
 
 @dataclass(frozen=True, slots=True)
