@@ -218,8 +218,15 @@ class MailLog(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     scheduled_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
+    next_poll_at: Mapped[datetime | None]  # when to ask the vendor, where it can be asked
 
     __table_args__ = (
+        Index(
+            "ix_mail_logs_polls",
+            "connection_id",
+            "next_poll_at",
+            postgresql_where=text("next_poll_at is not null"),
+        ),
         Index(None, "project_id", "status", "id"),
         Index(None, "project_id", "recipient_key", "id"),
         Index(

@@ -475,9 +475,13 @@ async def test_a_final_state_counts_when_the_receipt_says_the_same(double, accou
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_a_final_state_that_the_receipt_does_not_say_is_only_a_sign(account, known):
+async def test_a_final_state_that_the_receipt_does_not_say_is_not_confirmed(account, known):
     made = await _sent(account, "bounced@x.test") if known else "track-1"
     events = account.read_webhook(_hook(source_tracking_id=made, to="bounced@x.test"))
-    (event,) = await account.confirm(events)
-    assert (event.kind, event.ref, event.provider_id) == (EventKind.ACCEPTED, "ref-1", made)
-    assert event.event_id != events[0].event_id
+    assert await account.confirm(events) == []
+
+
+async def test_another_recipients_state_confirms_nothing(account):
+    made = await _sent(account, "good@x.test", "bounced@x.test")
+    events = account.read_webhook(_hook(source_tracking_id=made, to="bounced@x.test"))
+    assert await account.confirm(events) == []

@@ -45,7 +45,7 @@ def moto() -> Iterator[str]:
 async def client(moto) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(trust_env=False) as client:
         async with asyncio.timeout(60):
-            while not await _answers(client, moto):  # noqa: ASYNC110 - another process
+            while not await _answers(client, moto):
                 await asyncio.sleep(0.2)
         yield client
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from postroom import metrics
 from postroom.api.deps import Res
 from postroom.api.envelope import Nothing, Success, errors, ok
-from postroom.domain import connections, track
+from postroom.domain import connections, reports
 from postroom.domain.connections import ConnectionBook, ConnectionGone
 from postroom.errors import InvalidPayload, NotFound, TooLarge, Unsealable, Unsupported
 from postroom.providers.base import WebhookNotConfigured, WebhookRefused, WebhookRequest
@@ -37,7 +37,7 @@ async def _track(
         connection = await book.get(connection_id)
         if connection.provider.name != provider:
             raise NotFound(GONE)
-        events = connection.provider.read_webhook(await _read(request))
+        await reports.take_in(resources, connection, await _read(request))
     except (ConnectionGone, Unsupported):
         raise NotFound(GONE) from None
     except WebhookRefused:
@@ -46,7 +46,6 @@ async def _track(
     except (WebhookNotConfigured, Unsealable):
         metrics.WEBHOOKS_NOT_CONFIGURED.labels(provider).inc()
         return ok({}, IGNORED)
-    await track.track_events(resources, connection_id, events)
     return ok({}, PROCESSED)
 
 

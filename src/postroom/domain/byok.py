@@ -17,7 +17,6 @@ from postroom.providers.base import Provider
 from postroom.resources import Http, Keys, Redis, Session
 from postroom.settings import Settings
 
-
 _WAITS = text(
     """
 select exists (select from outbox o join connections c on c.id = o.connection_id

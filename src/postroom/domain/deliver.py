@@ -13,7 +13,7 @@ from time import time
 from typing import Any
 
 from postroom import metrics
-from postroom.domain import content, failover, pace
+from postroom.domain import account_health, content, failover, pace
 from postroom.domain.claim import Attempt, BoundMail, Claimer, Terms
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
 from postroom.domain.pace import Leave, Lesson, Rate, Slot
@@ -262,6 +262,10 @@ class Delivery:
         await self._account(connection, answer)
         result = result_of(attempt, answer, connection.provider.capabilities)
         ours = await self.settler.settle(result)
+        accepted = sum(o.kind is OutcomeKind.ACCEPTED for o in answer.outcomes)
+        await account_health.count(
+            self._resources.redis, connection.info.id, account_health.HANDED, accepted
+        )
         for outcome in answer.outcomes:
             metrics.HANDED_OVER.labels(connection.provider.name, outcome.kind.value).inc()
         if ours:
@@ -417,7 +421,12 @@ def _settled(
     keep = SANDBOX_KEEPS_DAYS if can.keeps_content else 0
     if outcome.kind is OutcomeKind.ACCEPTED:
         return Settled(
-            mail.project_id, mail.id, State.SENT, provider_id=outcome.provider_id, keep_days=keep
+            mail.project_id,
+            mail.id,
+            State.SENT,
+            provider_id=outcome.provider_id,
+            ask=can.receipts,
+            keep_days=keep,
         )
     if outcome.kind is OutcomeKind.REJECTED and not (answer.whole_call and len(attempt.mails) > 1):
         return Settled(

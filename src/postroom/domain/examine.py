@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from postroom.domain import connections
+from postroom.domain import account_health, connections
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
 from postroom.errors import Problem, Unsealable, Unsupported
 from postroom.models import Connection
 from postroom.providers.base import WebhookNotConfigured, WebhookRefused, WebhookRequest
-from postroom.resources import Resources
+from postroom.resources import RedisError, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,24 @@ async def examine_connections(resources: Resources) -> list[Finding]:
     findings = []
     for row in await _in_use(resources):
         findings += await _examine(resources, book, row)
-    return findings
+    return findings + await _silent(resources)
+
+
+async def _silent(resources: Resources) -> list[Finding]:
+    """Accounts that report far less than they used to."""
+    try:
+        accounts = await account_health.examine(resources)
+    except RedisError:
+        return [Finding("event reports", "not known while Redis is away")]
+    return [
+        Finding(
+            f"{account.provider} (connection {account.connection_id})",
+            f"told {account.told} events of {account.handed} mails in the last hours",
+            "Look at the vendor whether its webhook still points here and is switched on.",
+        )
+        for account in accounts
+        if account.silent
+    ]
 
 
 async def _in_use(resources: Resources) -> Sequence[Connection]:

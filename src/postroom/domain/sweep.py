@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from postroom import metrics
-from postroom.domain import pace, track
+from postroom.domain import pace, reconcile, track
 from postroom.domain.claim import Attempt, BoundMail
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
 from postroom.domain.deliver import Delivery, rate_of
@@ -103,6 +103,7 @@ class Sweep:
     async def once(self) -> None:
         """Promote, park, repeat, ring, apply what came early."""
         lanes = await self.promote()
+        lanes |= await reconcile.resend_parked(self._resources)
         await self.park()
         await self.repeat_lapsed()
         lanes |= await self.due_lanes()

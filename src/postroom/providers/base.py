@@ -222,7 +222,7 @@ class Provider:
         return self.read_webhook(request)
 
     async def confirm(self, events: Sequence[DeliveryEvent]) -> list[DeliveryEvent]:
-        """What an unsigned webhook told of known mails, as far as the vendor itself says the same."""
+        """Those of an unsigned webhook's events that the vendor, asked, tells as well."""
         return list(events)
 
     async def measure_rate(self) -> float | None:

@@ -21,7 +21,6 @@ from postroom.providers.base import (
     Attachment,
     Capabilities,
     DeliveryEvent,
-    EventKind,
     LiveStatus,
     Outcome,
     OutcomeKind,
@@ -55,7 +54,6 @@ IN_BULK_FOR_HEALTH_DATA = 10
 _LIST_HEADERS = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
 _API_KEY = re.compile(r"[\x21-\x7e]+")
-_TERMINAL = frozenset({EventKind.DELIVERED, EventKind.HARD_BOUNCED})
 
 
 class Paubox(Provider):
@@ -144,10 +142,12 @@ class Paubox(Provider):
         return read_pushed(request, self._digest)
 
     async def confirm(self, events: Sequence[DeliveryEvent]) -> list[DeliveryEvent]:
-        """Anybody who knows the path could send these: final states count when the receipt says the same."""
-        ids = {e.provider_id for e in events if e.kind in _TERMINAL and e.provider_id}
+        """Anybody who knows the path could send these; those count of which the receipt says the same."""
+        ids = {event.provider_id for event in events if event.provider_id}
         receipts = {provider_id: await self._receipt_of(provider_id) for provider_id in ids}
-        return [_as_confirmed(event, receipts.get(event.provider_id or "", ())) for event in events]
+        return [
+            event for event in events if _says(receipts.get(event.provider_id or "", ()), event)
+        ]
 
     async def _receipt_of(self, provider_id: str) -> tuple[DeliveryEvent, ...]:
         try:
@@ -207,21 +207,10 @@ class Paubox(Provider):
             )
 
 
-def _as_confirmed(event: DeliveryEvent, told: Sequence[DeliveryEvent]) -> DeliveryEvent:
-    """The event as it was, or only as a sign that Paubox has the mail."""
-    if event.kind not in _TERMINAL:
-        return event
-    for known in told:
-        same_one = None in (known.recipient, event.recipient) or known.recipient == event.recipient
-        if known.kind is event.kind and same_one:
-            return event
-    return replace(
-        event,
-        event_id=f"unconfirmed:{event.event_id}",
-        kind=EventKind.ACCEPTED,
-        reason=None,
-        code=None,
-    )
+def _says(told: Sequence[DeliveryEvent], event: DeliveryEvent) -> bool:
+    """Whether a receipt tells of the same event."""
+    recipients = [known.recipient for known in told if known.kind is event.kind]
+    return event.recipient in recipients or (event.recipient is None and bool(recipients))
 
 
 # ── The bytes of a call: change them, and `wire` must change ─────────────────────────────────────
