@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "postroom.commands.project",
     ),
     "templates": ("bring templates along from another platform", "postroom.commands.templates"),
+    "provider": ("rehearse a move to another provider", "postroom.commands.provider"),
     "reseal": ("encrypt everything anew under the first key", "postroom.commands.reseal"),
     "doctor": ("check the set-up and say what to mend", "postroom.commands.doctor"),
 }

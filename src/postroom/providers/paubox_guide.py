@@ -52,7 +52,7 @@ CHECKLIST: tuple[Step, ...] = (
         "Resend endpoints, or the SNS topics and event destinations of Amazon SES, once its last mails are final.",
     ),
     Step(
-        "tls",
+        "overrides",
         "Remove overrides of TLS",
         "Postroom never sends allowNonTLS; look for it in whatever else sends by the account.",
     ),
