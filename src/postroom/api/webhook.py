@@ -76,5 +76,8 @@ async def connection_webhook(
     token: Annotated[str, Path(max_length=128)],
 ) -> Response:
     """The address is `webhookUrl` of the connection; each provider proves itself in its own way."""
-    connection_id = connections.by_webhook_token(resources.keys, token)
+    book: ConnectionBook = request.app.state.connections
+    connection_id = await connections.by_shared_token(resources.settings, book, provider, token)
+    if connection_id is None:
+        connection_id = connections.by_webhook_token(resources.keys, token)
     return await _track(request, resources, connection_id, provider)

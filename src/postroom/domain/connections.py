@@ -231,6 +231,17 @@ def webhook_token(keys: Keys, connection_id: int) -> str:
     return f"{connection_id}-{keyed_token(keys.index, f'webhook:{connection_id}')}"
 
 
+async def by_shared_token(
+    settings: Settings, book: ConnectionBook, provider: str, token: str
+) -> int | None:
+    """The environment's account whose operator chose this token for its webhook address."""
+    for (name, _), given in credentials.of_environment(settings).items():
+        chosen = str(given.get("webhookToken") or "")
+        if name == provider and chosen and same(chosen.encode(), token.encode()):
+            return next(iter(await book.shared(provider)), None)
+    return None
+
+
 def by_webhook_token(keys: Keys, token: str) -> int:
     """The connection that a webhook address belongs to, proven without a look into the database."""
     number, _, _ = token.partition("-")
