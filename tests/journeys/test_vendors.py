@@ -4,9 +4,12 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import orjson
 import pytest
+from pydantic import SecretStr
 
+from postroom.app import create_app
 from postroom.domain import account_health, connections, poll, reconcile
 from postroom.domain.connections import ConnectionBook
 from postroom.providers import smtp_pool
@@ -374,3 +377,27 @@ async def test_too_little_knowledge_is_no_alarm(world, before, handed):
     number = project.connection_id or 0
     await account_health.count(world.resources.redis, number, account_health.HANDED, handed)
     assert not (await _health(world, project)).silent
+
+
+# ── The shared account ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_shared_account_reports_at_the_path_that_its_operator_chose(resources, paubox):
+    shared = {
+        "mail_provider": "paubox",
+        "paubox_api_key": SecretStr("pb-shared"),
+        "paubox_base_url": paubox.url,
+        "paubox_webhook_token": SecretStr("chosen-by-the-operator"),
+    }
+    here = replace(resources, settings=resources.settings.model_copy(update=shared))
+    app = create_app(here)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://p.test") as client:
+            path = "/api/mail/webhook/paubox/chosen-by-the-operator"
+            answer = await client.post(path, json=pushed("delivered", source_tracking_id="x"))
+            assert answer.json()["message"] == "Webhook processed."
+            other = await client.post(path.replace("paubox", "resend"), json={})
+            assert other.status_code == 404
+    async with resources.sessions() as session:
+        await connections.ensure_shared(session, resources.settings, resources.keys)
