@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "templates": ("bring templates along from another platform", "postroom.commands.templates"),
     "audiences": ("copy audiences from a vendor", "postroom.commands.audiences"),
+    "provider": ("rehearse a move to another provider", "postroom.commands.provider"),
     "reseal": ("encrypt everything anew under the first key", "postroom.commands.reseal"),
     "doctor": ("check the set-up and say what to mend", "postroom.commands.doctor"),
 }

@@ -16,6 +16,16 @@ WEBHOOK_REFUSALS = Counter(
 WEBHOOKS_NOT_CONFIGURED = Counter(
     "postroom_webhooks_not_configured", "Webhooks ignored for want of a secret.", ["provider"]
 )
+POLLS = Counter(
+    "postroom_polls",
+    "Questions to vendors about mails nothing final was heard of.",
+    ["provider", "result"],
+)
+CONFIRMATIONS = Counter(
+    "postroom_confirmations",
+    "Unsigned webhooks, confirmed at once or left to a later question.",
+    ["provider", "result"],
+)
 FENCED_OUT = Counter("postroom_fenced_out", "Results that came too late and changed nothing.")
 PARKED = Counter(
     "postroom_parked_mails", "Mails parked because nobody can say what became of them."
@@ -23,6 +33,9 @@ PARKED = Counter(
 BELLS_RUNG = Counter("postroom_bells_rung", "Lanes rung for after an accept.")
 UNEXPECTED = Counter("postroom_unexpected_errors", "Requests answered with 500.")
 
+SILENT_ACCOUNTS = Gauge(
+    "postroom_silent_accounts", "Provider accounts that report far less than they used to."
+)
 OLDEST_DUE_SECONDS = Gauge(
     "postroom_oldest_due_seconds", "Age of the oldest mail that could leave."
 )

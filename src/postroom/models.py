@@ -219,8 +219,15 @@ class MailLog(Base):
     scheduled_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
     broadcast_id: Mapped[UUID | None]
+    next_poll_at: Mapped[datetime | None]  # when to ask the vendor, where it can be asked
 
     __table_args__ = (
+        Index(
+            "ix_mail_logs_polls",
+            "connection_id",
+            "next_poll_at",
+            postgresql_where=text("next_poll_at is not null"),
+        ),
         Index(None, "project_id", "status", "id"),
         # Counting a broadcast's mails reads this index alone.
         Index(

@@ -13,13 +13,16 @@ from arq.connections import RedisSettings
 from arq.worker import Worker
 
 from postroom.domain import (
+    account_health,
     broadcast_run,
     changes,
     connections,
     housekeeping,
     import_run,
+    learn_rates,
     loops,
     measure,
+    poll,
     track,
 )
 from postroom.domain.changes import Change
@@ -100,7 +103,8 @@ class PostOffice:
     async def _report(self, connection_id: int, events: Sequence[DeliveryEvent]) -> None:
         # What a vendor played here reports must not take the database from mails on their way.
         async with self._reporting:
-            await track.track_events(self.resources, connection_id, events)
+            fresh = await track.track_events(self.resources, connection_id, events)
+        await account_health.count(self.resources.redis, connection_id, account_health.TOLD, fresh)
 
     def _forget(self, change: Change) -> None:
         if change.kind == "connection":
@@ -156,6 +160,14 @@ async def tidy(ctx: dict[Any, Any]) -> None:
     await housekeeping.tidy(ctx["office"].resources)
 
 
+async def ask(ctx: dict[Any, Any]) -> None:
+    """Each minute: ask vendors about mails nothing was heard of, and look at who fell silent."""
+    office: PostOffice = ctx["office"]
+    await learn_rates.learn_rates(office.resources, office.book)
+    await poll.poll_due(office.resources, office.book)
+    await account_health.watch(office.resources)
+
+
 async def check(ctx: dict[Any, Any]) -> None:
     """Each day."""
     await housekeeping.check(ctx["office"].resources)
@@ -174,9 +186,10 @@ async def _on_shutdown(ctx: dict[Any, Any]) -> None:
 class WorkerSettings:
     """What arq is told; `make_worker` adds the addresses."""
 
-    functions = [func(tidy, name="tidy"), func(check, name="check")]
+    functions = [func(tidy, name="tidy"), func(ask, name="ask"), func(check, name="check")]
     cron_jobs = [
         cron(tidy, name="cron:tidy", second=0, timeout=55),
+        cron(ask, name="cron:ask", second=30, timeout=58),
         cron(check, name="cron:check", hour=3, minute=17, timeout=600),
     ]
     on_startup = _on_startup

@@ -24,16 +24,19 @@ class Exchange:
     arrived: float  # monotonic, when its first bytes came
     keep_alive: bool
     transport: asyncio.Transport
+    query: str = ""
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
 
-    def answer(self, status: int, body: bytes, extra: str = "") -> None:
+    def answer(
+        self, status: int, body: bytes, extra: str = "", kind: str = "application/json"
+    ) -> None:
         if self.transport.is_closing():
             return
         head = (
             f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n{extra}\r\n"
+            f"content-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n"
         )
         self.transport.write(head.encode("latin-1") + body)
         if not self.keep_alive:
@@ -102,6 +105,7 @@ class _Connection(asyncio.Protocol):
                 arrived=self._arrived,
                 keep_alive=self._parser.should_keep_alive(),
                 transport=self.transport,
+                query=self._url.decode("latin-1").partition("?")[2],
             )
         )
 

@@ -131,7 +131,7 @@ async def test_one_mail_is_one_call_with_everything_in_it(wire, resend):
         "cc": ["copy@patients.test"],
         "bcc": ["b@x.test"],
         "reply_to": ["desk@clinic.test"],
-        "headers": {"In-Reply-To": "<1@clinic.test>", "X-Ward": "7"},
+        "headers": {"List-Unsubscribe": "<https://clinic.test/u/1>", "X-Ward": "7"},
         "attachments": [
             {
                 "filename": "scan.txt",

@@ -268,7 +268,7 @@ async def test_half_an_answer_is_unknown_and_never_outlasts_the_call(http, behav
 
 
 async def test_a_question_is_not_waited_for_long(http, monkeypatch):
-    monkeypatch.setattr(resend_module, "_ASK_SECONDS", 0.2)
+    monkeypatch.setattr(resend_module, "ASK_SECONDS", 0.2)
     async with a_server_that(trickles) as url:
         with pytest.raises(ProviderSlow):
             await Resend({"apiKey": "re_1", "baseUrl": url}, http).verify()

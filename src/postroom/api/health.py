@@ -12,7 +12,7 @@ from postroom.api.deps import Res, bearer_token
 from postroom.api.envelope import Nothing, Success, errors, ok
 from postroom.api.shapes import Told
 from postroom.crypto import same
-from postroom.domain import backlog, measure
+from postroom.domain import account_health, backlog, measure
 from postroom.errors import NotAuthenticated
 from postroom.resources import RedisError, Resources
 
@@ -62,6 +62,7 @@ async def prometheus(request: Request, res: Res) -> Response:
     if token is not None and not same(bearer_token(request), token.get_secret_value()):
         raise NotAuthenticated("The metrics need their bearer token.", code="token_invalid")
     await _look_at_backlog(res)
+    await _look_at_reports(res)
     return Response(figures.render(await _totals(res)), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -71,6 +72,14 @@ async def _totals(res: Resources) -> list[Sample]:
         return await measure.totals(res.redis)
     except RedisError:
         return []
+
+
+async def _look_at_reports(res: Resources) -> None:
+    try:
+        metrics.SILENT_ACCOUNTS.set(await account_health.silent_accounts(res.redis))
+    except RedisError:
+        # Without Redis nobody knows; the figure stays what it was.
+        return
 
 
 async def _look_at_backlog(res: Resources) -> None:

@@ -111,6 +111,7 @@ async def put(
     byok.vendor_named(name)
     fields: credentials.Fields = await read(request, ADAPTERS[name])
     await addresses.check(res.settings, fields.addresses())
+    await byok.verify_health_data(res.http, res.settings, name, fields)
     if verify:
         await byok.verify(res.http, res.settings, name, fields)
     async with res.sessions() as session:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from postroom import metrics
 from postroom.api.deps import Res
 from postroom.api.envelope import Nothing, Success, errors, ok
-from postroom.domain import connections, track
+from postroom.domain import connections, reports
 from postroom.domain.connections import ConnectionBook, ConnectionGone
 from postroom.errors import InvalidPayload, NotFound, TooLarge, Unsealable, Unsupported
 from postroom.providers.base import WebhookNotConfigured, WebhookRefused, WebhookRequest
@@ -37,7 +37,7 @@ async def _track(
         connection = await book.get(connection_id)
         if connection.provider.name != provider:
             raise NotFound(GONE)
-        events = connection.provider.read_webhook(await _read(request))
+        await reports.take_in(resources, connection, await _read(request))
     except (ConnectionGone, Unsupported):
         raise NotFound(GONE) from None
     except WebhookRefused:
@@ -46,7 +46,6 @@ async def _track(
     except (WebhookNotConfigured, Unsealable):
         metrics.WEBHOOKS_NOT_CONFIGURED.labels(provider).inc()
         return ok({}, IGNORED)
-    await track.track_events(resources, connection_id, events)
     return ok({}, PROCESSED)
 
 
@@ -77,5 +76,8 @@ async def connection_webhook(
     token: Annotated[str, Path(max_length=128)],
 ) -> Response:
     """The address is `webhookUrl` of the connection; each provider proves itself in its own way."""
-    connection_id = connections.by_webhook_token(resources.keys, token)
+    book: ConnectionBook = request.app.state.connections
+    connection_id = await connections.by_shared_token(resources.settings, book, provider, token)
+    if connection_id is None:
+        connection_id = connections.by_webhook_token(resources.keys, token)
     return await _track(request, resources, connection_id, provider)

@@ -1,11 +1,11 @@
 """A project's own provider accounts (BYOK): set up, replaced, taken out, and kept from health data."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import orjson
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from postroom.domain import audit, changes, credentials, stopped
@@ -16,6 +16,13 @@ from postroom.providers import BY_NAME
 from postroom.providers.base import Provider
 from postroom.resources import Http, Keys, Redis, Session
 from postroom.settings import Settings
+
+_WAITS = text(
+    """
+select exists (select from outbox o join connections c on c.id = o.connection_id
+  where c.project_id = :project and c.provider = :provider and o.project_id = :project)
+"""
+)
 
 
 class UnknownProvider(Problem):
@@ -44,8 +51,22 @@ async def own_connections(session: Session, project_id: UUID) -> Sequence[Connec
 async def verify(http: Http, settings: Settings, name: str, fields: credentials.Fields) -> None:
     """Try credentials before they are kept; a refusal carries the vendor's own words."""
     provider = open_provider(http, settings, name, fields.options() | fields.secrets())
+    await _asked(provider.verify())
+
+
+async def verify_health_data(
+    http: Http, settings: Settings, name: str, fields: credentials.Fields
+) -> None:
+    """Ask the vendor what stands against health data, where a person says that nothing does."""
+    check_health_data(name, fields)
+    if fields.phi_allowed:
+        provider = open_provider(http, settings, name, fields.options() | fields.secrets())
+        await _asked(provider.check_health_data())
+
+
+async def _asked(question: Awaitable[None]) -> None:
     try:
-        await provider.verify()
+        await question
     except ProviderRefused as refused:
         if refused.status not in {401, 403}:
             raise
@@ -80,12 +101,26 @@ async def write(session: Session, keys: Keys, project: Project, wanted: Wanted) 
     """The same without the commit, for a project that the caller has locked."""
     check_health_data(wanted.provider, wanted.fields)
     first = not await own_connections(session, project.id)
+    await _require_no_patient_waits(session, project, wanted)
     row = await _write_row(session, keys, project.id, wanted)
     if first and may_carry(project, row):
         project.mail_connection_id = row.id
     if row.id in {project.mail_connection_id, project.failover_connection_id}:
         require_may_carry(project, row)
     return row
+
+
+async def _require_no_patient_waits(session: Session, project: Project, wanted: Wanted) -> None:
+    """Mails of a project with health data never leave by an account that lost the right to carry it."""
+    if not project.phi or wanted.fields.phi_allowed:
+        return
+    waiting = {"project": project.id, "provider": wanted.provider}
+    if await session.scalar(_WAITS, waiting):
+        raise InvalidPayload.at(
+            "phiAllowed",
+            "Mails with health data wait for this connection: it must stay allowed to carry it.",
+            "health_data_not_allowed",
+        )
 
 
 async def announce(redis: Redis, row: Connection) -> None:

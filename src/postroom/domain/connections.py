@@ -123,7 +123,11 @@ class ConnectionBook:
         if row is None or row.removed_at is not None or row.provider not in BY_NAME:
             raise ConnectionGone(f"Connection {connection_id} is gone.")
         settings, keys = self._resources.settings, self._resources.keys
-        given = {**_secrets(row, settings, keys), "ratePerSecond": row.rate_per_second}
+        given = {
+            **_secrets(row, settings, keys),
+            "ratePerSecond": row.rate_per_second,
+            "phiAllowed": row.phi_allowed,
+        }
         provider = open_provider(self._resources.http, settings, row.provider, given)
         token = keyed_token(keys.index, f"credential:{provider.fingerprint}")
         return OpenConnection(info_of(row, settings), provider, bytes.fromhex(token))
@@ -217,7 +221,7 @@ async def shared_accounts(session: Session, provider: str) -> Sequence[Connectio
 def webhook_url(settings: Settings, keys: Keys, row: Connection) -> str | None:
     """Where this account's vendor reports to; None where it reports nothing by HTTP."""
     vendor = BY_NAME[row.provider]
-    if vendor.read_webhook is Provider.read_webhook:
+    if (vendor.read_webhook, vendor.receive) == (Provider.read_webhook, Provider.receive):
         return None
     base = settings.public_url.rstrip("/")
     return f"{base}/api/mail/webhook/{row.provider}/{webhook_token(keys, row.id)}"
@@ -225,6 +229,17 @@ def webhook_url(settings: Settings, keys: Keys, row: Connection) -> str | None:
 
 def webhook_token(keys: Keys, connection_id: int) -> str:
     return f"{connection_id}-{keyed_token(keys.index, f'webhook:{connection_id}')}"
+
+
+async def by_shared_token(
+    settings: Settings, book: ConnectionBook, provider: str, token: str
+) -> int | None:
+    """The environment's account whose operator chose this token for its webhook address."""
+    for (name, _), given in credentials.of_environment(settings).items():
+        chosen = str(given.get("webhookToken") or "")
+        if name == provider and chosen and same(chosen.encode(), token.encode()):
+            return next(iter(await book.shared(provider)), None)
+    return None
 
 
 def by_webhook_token(keys: Keys, token: str) -> int:

@@ -136,7 +136,13 @@ class SesFields(Fields):
     secret_access_key: Secret
     session_token: Secret | None = None
     configuration_set: Word | None = None
-    topic_arns: list[Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:sns:")]] | None = None
+    topic_arns: (
+        Annotated[
+            list[Annotated[str, Field(max_length=300, pattern=r"^arn:aws[a-z-]*:sns:")]],
+            Field(max_length=20),
+        ]
+        | None
+    ) = None
     endpoint_url: WebAddress | None = None
 
     def health_data_refusal(self) -> str | None:
@@ -148,6 +154,10 @@ class SesFields(Fields):
 
     def addresses(self) -> dict[str, str]:
         return {"endpointUrl": self.endpoint_url} if self.endpoint_url else {}
+
+
+def _is_at(host: str, domain: str) -> bool:
+    return host == domain or host.endswith(f".{domain}")
 
 
 class SmtpFields(Fields):
@@ -166,17 +176,17 @@ class SmtpFields(Fields):
     def _complete(self) -> Self:
         if self.preset is None and None in (self.host, self.port, self.security, self.username):
             raise ValueError("Provide host, port, security and username, or a preset.")
-        if self.preset == "ses" and self.region is None:
-            raise ValueError('The preset "ses" needs a region.')
+        if self.preset == "ses" and None in (self.region, self.username):
+            raise ValueError('The preset "ses" needs a region and a username.')
         return self
 
     def health_data_refusal(self) -> str | None:
-        if self.preset == "resend" or (self.host or "").lower().endswith("resend.com"):
+        host = (self.host or "").lower().rstrip(".")
+        if self.preset == "resend" or _is_at(host, "resend.com"):
             return "Resend may not carry health data, by SMTP neither."
-        if self.preset == "ses" and self.configuration_set is None:
-            return (
-                "Amazon SES may carry health data only with a configuration set that requires TLS."
-            )
+        if self.preset == "ses" or _is_at(host, "amazonaws.com"):
+            # By SMTP nobody can see whether the configuration set requires TLS.
+            return "Amazon SES may carry health data by the provider ses only, not by SMTP."
         return None
 
     def addresses(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from time import time
 from typing import Any
 
 from postroom import metrics
-from postroom.domain import content, failover, pace
+from postroom.domain import account_health, content, failover, pace
 from postroom.domain.claim import Attempt, BoundMail, Claimer, Terms
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
 from postroom.domain.pace import Leave, Lesson, Rate, Slot
@@ -262,6 +262,10 @@ class Delivery:
         await self._account(connection, answer)
         result = result_of(attempt, answer, connection.provider.capabilities)
         ours = await self.settler.settle(result)
+        accepted = sum(o.kind is OutcomeKind.ACCEPTED for o in answer.outcomes)
+        await account_health.count(
+            self._resources.redis, connection.info.id, account_health.HANDED, accepted
+        )
         for outcome in answer.outcomes:
             metrics.HANDED_OVER.labels(connection.provider.name, outcome.kind.value).inc()
         if ours:
@@ -392,8 +396,9 @@ def _lesson(answer: Answer, sent: float, took: float) -> Lesson:
     kinds = {outcome.kind for outcome in answer.outcomes}
     kind = next(iter(kinds)) if len(kinds) == 1 else OutcomeKind.ACCEPTED
     strike = _STRIKES.get(kind)
-    if answer.pause is not None and strike:
-        # The vendor said how long; doubling is for those that do not.
+    told = answer.pause is not None or any(o.wait is not None for o in answer.outcomes)
+    if told and strike:
+        # The vendor said how long, or meant one mail; doubling is for those that do not.
         strike = None
     return Lesson(sent, took, answer.limit, answer.pause, strike)
 
@@ -422,7 +427,12 @@ def _settled(
     keep = SANDBOX_KEEPS_DAYS if can.keeps_content else 0
     if outcome.kind is OutcomeKind.ACCEPTED:
         return Settled(
-            mail.project_id, mail.id, State.SENT, provider_id=outcome.provider_id, keep_days=keep
+            mail.project_id,
+            mail.id,
+            State.SENT,
+            provider_id=outcome.provider_id,
+            ask=can.receipts,
+            keep_days=keep,
         )
     if outcome.kind is OutcomeKind.REJECTED and not (answer.whole_call and len(attempt.mails) > 1):
         return Settled(
@@ -434,4 +444,4 @@ def _settled(
         return Settled(
             mail.project_id, mail.id, FREE_AGAIN, reason=outcome.reason, pack_max=smaller
         )
-    return Settled(mail.project_id, mail.id, FREE_AGAIN, reason=outcome.reason)
+    return Settled(mail.project_id, mail.id, FREE_AGAIN, reason=outcome.reason, wait=outcome.wait)

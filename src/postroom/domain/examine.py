@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from postroom.domain import connections
+from postroom.domain import account_health, connections
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
 from postroom.errors import Problem, Unsealable, Unsupported
 from postroom.models import Connection
 from postroom.providers.base import WebhookNotConfigured, WebhookRefused, WebhookRequest
-from postroom.resources import Resources
+from postroom.resources import RedisError, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,24 @@ async def examine_connections(resources: Resources) -> list[Finding]:
     findings = []
     for row in await _in_use(resources):
         findings += await _examine(resources, book, row)
-    return findings
+    return findings + await _silent(resources)
+
+
+async def _silent(resources: Resources) -> list[Finding]:
+    """Accounts that report far less than they used to."""
+    try:
+        accounts = await account_health.examine(resources)
+    except RedisError:
+        return [Finding("event reports", "not known while Redis is away")]
+    return [
+        Finding(
+            f"{account.provider} (connection {account.connection_id})",
+            f"told {account.told} events of {account.handed} mails in the last hours",
+            "Look at the vendor whether its webhook still points here and is switched on.",
+        )
+        for account in accounts
+        if account.silent
+    ]
 
 
 async def _in_use(resources: Resources) -> Sequence[Connection]:
@@ -50,7 +67,8 @@ async def _examine(resources: Resources, book: ConnectionBook, row: Connection) 
         return [Finding(subject, str(gone), "Mails may wait for it: set it up again.")]
     except Unsealable as lost:
         return [Finding(subject, str(lost), "Restore the old ENCRYPTION_KEY, or set it up anew.")]
-    return [await _account(subject, row, opened), *_webhook(resources, subject, row, opened)]
+    webhook = await _webhook(resources, subject, row, opened)
+    return [await _account(subject, row, opened), *webhook]
 
 
 async def _account(subject: str, row: Connection, opened: OpenConnection) -> Finding:
@@ -66,14 +84,14 @@ async def _account(subject: str, row: Connection, opened: OpenConnection) -> Fin
     return Finding(subject, "answers")
 
 
-def _webhook(
+async def _webhook(
     resources: Resources, subject: str, row: Connection, opened: OpenConnection
 ) -> list[Finding]:
     url = connections.webhook_url(resources.settings, resources.keys, row)
     if url is None:
         return []
     try:
-        opened.provider.read_webhook(WebhookRequest({}, b""))
+        await opened.provider.receive(WebhookRequest({}, b""))
     except WebhookNotConfigured:
         cure = f"Set its webhook secret, and let the vendor report to {url}"
         return [Finding(subject, "reports nothing back: no webhook secret", cure)]

@@ -5,13 +5,17 @@ may carry health data to one that may not, for a project that is marked so.
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from time import time
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
 from postroom.domain import content, pace, quota
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
+from postroom.domain.content import Content
 from postroom.domain.settle import fail_free
 from postroom.errors import Unsealable
 from postroom.queue import Lane, ring
@@ -33,10 +37,12 @@ select p.id, p.phi, p.failover_connection_id as target
 
 _FREE_OF = text(
     """
-select id, project_id, content, pack_max from outbox
-  where connection_id = :connection and stream = :stream and attempt_id is null and waits_until is null
-    and project_id = any(cast(:projects as uuid[]))
-  order by turn limit :step for update skip locked
+select o.id, o.project_id, o.content, o.pack_max, o.turn from outbox o
+  where o.connection_id = :connection and o.stream = :stream and o.attempt_id is null
+    and o.waits_until is null and o.project_id = any(cast(:projects as uuid[]))
+    and (o.turn, o.id) > (:turn, cast(:after as uuid))
+    and (:phi_allowed or not exists (select from projects p where p.id = o.project_id and p.phi))
+  order by o.turn, o.id limit :step for update of o skip locked
 """
 )
 
@@ -103,13 +109,15 @@ async def _move(
         return 0
     target = await book.get(to.connection_id)
     moved = 0
+    place: Place = (0, UUID(int=0))
     async with resources.sessions() as session:
         while True:
-            step = await _move_step(session, resources, lane, target, projects)
+            step = await _move_step(session, resources, lane, target, projects, place)
             # The mails now belong to the other account's line.
             await session.commit()
-            moved += step
-            if step < STEP:
+            moved += step.moved
+            place = step.place
+            if step.seen < STEP:
                 break
     if moved:
         log.warning(
@@ -123,45 +131,66 @@ async def _move(
     return moved
 
 
+Place = tuple[int, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one step did, and where in the line the next one begins."""
+
+    seen: int
+    moved: int
+    place: Place
+
+
 async def _move_step(
     session: Session,
     resources: Resources,
     lane: Lane,
     target: OpenConnection,
     projects: list[UUID],
-) -> int:
-    rows = (
-        await session.execute(
-            _FREE_OF,
-            {
-                "connection": lane.connection_id,
-                "stream": lane.stream,
-                "projects": projects,
-                "step": STEP,
-            },
-        )
-    ).all()
+    place: Place,
+) -> _Step:
+    values = {
+        "connection": lane.connection_id,
+        "stream": lane.stream,
+        "projects": projects,
+        "turn": place[0],
+        "after": place[1],
+        # Asked again where the row is locked: a project may have been marked meanwhile.
+        "phi_allowed": target.info.phi_allowed,
+        "step": STEP,
+    }
+    rows = (await session.execute(_FREE_OF, values)).all()
     if not rows:
-        return 0
-    ring_ = resources.keys.ring
-    can = target.provider.capabilities
+        return _Step(0, 0, place)
+    wholes = [(row, _for_target(resources, target, row)) for row in rows]
+    # What the other account could never carry waits for its own.
+    going = [(row, w) for row, w in wholes if target.provider.refuses(w.mail) is None]
+    if going:
+        await session.execute(_MOVE, _moves(resources, target, going))
+    return _Step(len(rows), len(going), (rows[-1].turn, rows[-1].id))
+
+
+def _for_target(resources: Resources, target: OpenConnection, row: Any) -> Content:
+    whole = content.unseal(resources.keys.ring, row.project_id, row.id, bytes(row.content))
     sender = target.info.from_email
-    wholes = [content.unseal(ring_, r.project_id, r.id, bytes(r.content)) for r in rows]
-    if sender:
-        wholes = [content.from_account(whole, sender) for whole in wholes]
-    alone = [bool(w.mail.attachments) and not can.attachments_in_batch for w in wholes]
-    await session.execute(
-        _MOVE,
-        {
-            "target": target.info.id,
-            "project": [r.project_id for r in rows],
-            "mail": [r.id for r in rows],
-            "content": [content.seal(ring_, r.id, w) for r, w in zip(rows, wholes, strict=True)],
-            "pack": [1 if one else can.batch_size for one in alone],
-            "sender": [w.mail.sender for w in wholes],
-        },
-    )
-    return len(rows)
+    return content.from_account(whole, sender) if sender else whole
+
+
+def _moves(
+    resources: Resources, target: OpenConnection, going: Sequence[tuple[Any, Content]]
+) -> dict[str, Any]:
+    ring_, can = resources.keys.ring, target.provider.capabilities
+    alone = [bool(w.mail.attachments) and not can.attachments_in_batch for _, w in going]
+    return {
+        "target": target.info.id,
+        "project": [row.project_id for row, _ in going],
+        "mail": [row.id for row, _ in going],
+        "content": [content.seal(ring_, row.id, w) for row, w in going],
+        "pack": [1 if one else can.batch_size for one in alone],
+        "sender": [w.mail.sender for _, w in going],
+    }
 
 
 async def fail_lane(resources: Resources, lane: Lane, reason: str) -> None:

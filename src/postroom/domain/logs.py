@@ -140,11 +140,15 @@ def _private(keys: Keys, row: Any) -> tuple[list[str], str | None]:
 
 
 def _recipients(row: Any, addresses: Sequence[str]) -> list[dict[str, Any]]:
-    """Each recipient with what is known of it; without news it shares the mail's status."""
+    """Each recipient with what is known of it; without news it shares the mail's status, but no one's fate."""
     states: dict[str, list[Any]] = row.recipient_states or {}
+    common = [row.status, row.reason]
+    if states and row.status > State.SENT and row.status != State.FAILED:
+        # The mail's status is that of those who were named.
+        common = [State.SENT, None]
     out = []
     for i, address in enumerate(addresses):
-        state, reason = states.get(str(i), [row.status, row.reason])
+        state, reason = states.get(str(i), common)
         out.append({"address": address, "status": SHOWN[State(state)], "reason": reason})
     return out
 

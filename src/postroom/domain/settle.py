@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 TOGETHER = 64
 FREE_AGAIN = 0
+FIRST_POLL = "1 minute"
 
 Refunds = dict[tuple[UUID, date], int]
 
@@ -39,6 +40,8 @@ class Settled:
     provider_id: str | None = None
     reason: str | None = None
     pack_max: int | None = None
+    wait: float | None = None  # free again, but only after so many seconds
+    ask: bool = False  # the vendor can be asked what became of it
     keep_days: int = 0  # for which the content stays readable, whatever the project's retention
 
 
@@ -70,8 +73,9 @@ i as (
   select u.* from unnest(
       cast(:of as uuid[]), cast(:project as uuid[]), cast(:mail as uuid[]), cast(:provider_id as text[]),
       cast(:to_status as smallint[]), cast(:reason as text[]), cast(:pack as smallint[]),
-      cast(:keep as smallint[]))
-    u(attempt_id, project_id, id, provider_id, to_status, reason, pack_max, keep)
+      cast(:keep as smallint[]), cast(:wait as float8[]),
+      cast(:ask as bool[]))
+    u(attempt_id, project_id, id, provider_id, to_status, reason, pack_max, keep, wait, ask)
   join a on a.id = u.attempt_id
   -- A mail that left a parked attempt (resolved, or proven by an event) is no longer this call's to settle.
   join outbox b on b.id = u.id and b.attempt_id = u.attempt_id),
@@ -80,7 +84,8 @@ o as (
   where o.id = i.id and o.attempt_id = i.attempt_id and i.to_status > {FREE_AGAIN}
   returning o.project_id, o.id, o.content, i.keep),
 f as (
-  update outbox o set attempt_id = null, pack_max = coalesce(i.pack_max, o.pack_max)
+  update outbox o set attempt_id = null, pack_max = coalesce(i.pack_max, o.pack_max),
+    waits_until = now() + make_interval(secs => i.wait)
   from i where o.id = i.id and o.attempt_id = i.attempt_id and i.to_status = {FREE_AGAIN}),
 k as (
   insert into mail_contents (project_id, mail_id, content, keep_until)
@@ -101,6 +106,8 @@ m as (
     refunded = m.refunded or i.refund, outcome_unknown = false, attempts = m.attempts + 1,
     provider_id = coalesce(i.provider_id, m.provider_id),
     sent_at = coalesce(m.sent_at, case when i.to_status = {State.SENT:d} then now() end),
+    next_poll_at = case when i.ask and m.status <= {State.DEFERRED:d}
+      then coalesce(m.next_poll_at, now() + interval '{FIRST_POLL}') end,
     reason = case when m.status > {State.SENT:d} then m.reason else i.reason end
   from (select i.*, x.id is not null as refund from i left join x using (project_id, id)) i
   where m.project_id = i.project_id and m.id = i.id),
@@ -285,6 +292,8 @@ async def _settle_known(session: Session, results: Sequence[Result]) -> tuple[se
             "reason": [mail.reason for _, mail in mails],
             "pack": [mail.pack_max for _, mail in mails],
             "keep": [mail.keep_days for _, mail in mails],
+            "wait": [mail.wait for _, mail in mails],
+            "ask": [mail.ask for _, mail in mails],
         },
     )
     return _ids_and_refunds(rows.all())

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from postroom import metrics
-from postroom.domain import pace, track
+from postroom.domain import pace, reconcile, track
 from postroom.domain.claim import Attempt, BoundMail
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
 from postroom.domain.deliver import Delivery, rate_of
@@ -46,7 +46,8 @@ select * from l
 
 _PROMOTE = text(
     f"""
-update outbox set waits_until = null, turn = (extract(epoch from waits_until) * 1e6)::bigint
+update outbox set waits_until = null,
+    turn = case when tries = 0 then (extract(epoch from waits_until) * 1e6)::bigint else turn end
   where id in (select id from outbox where waits_until <= now() order by waits_until
     limit {PROMOTE_STEP} for update skip locked)
   returning connection_id, stream
@@ -102,6 +103,7 @@ class Sweep:
     async def once(self) -> None:
         """Promote, park, repeat, ring, apply what came early."""
         lanes = await self.promote()
+        lanes |= await reconcile.resend_parked(self._resources)
         await self.park()
         await self.repeat_lapsed()
         lanes |= await self.due_lanes()

@@ -24,12 +24,16 @@ from postroom.domain.status import (
     State,
     next_status,
 )
+from postroom.providers import PROVIDERS
 from postroom.providers.base import DeliveryEvent, EventKind, without_addresses
 from postroom.resources import Keys, Resources, Session
 
 log = logging.getLogger(__name__)
 
 EARLY_STEP = 500
+# Vendors that can be asked about a mail, and those that tell some things only when asked.
+ASKED = [p.name for p in PROVIDERS if p.capabilities.receipts]
+POLLED = [p.name for p in PROVIDERS if p.capabilities.polled]
 
 _REMEMBER = text(
     """
@@ -55,6 +59,14 @@ select m.project_id, m.id from mail_logs m
   join unnest(cast(:project as uuid[]), cast(:mail as uuid[])) u(project_id, id)
     on m.project_id = u.project_id and m.id = u.id
   where m.connection_id = any(cast(:connections as int[]))
+"""
+)
+
+_ASK_SOON = text(
+    """
+update mail_logs set next_poll_at = now()
+  where provider_id = any(cast(:ids as text[])) and connection_id = any(cast(:connections as int[]))
+    and status in (1, 2)
 """
 )
 
@@ -88,12 +100,16 @@ _MOVE = text(
     """
 update mail_logs m set status = u.status, reason = u.reason, refunded = u.refunded,
     recipient_states = u.states::jsonb, provider_id = coalesce(m.provider_id, u.provider_id),
-    sent_at = case when u.status > 0 then coalesce(m.sent_at, u.at) end, outcome_unknown = false
+    sent_at = case when u.status > 0 then coalesce(m.sent_at, u.at) end, outcome_unknown = false,
+    next_poll_at = case
+      when u.status in (1, 2) and c.provider = any(cast(:asked as text[]))
+        then coalesce(m.next_poll_at, now() + interval '1 minute')
+      when c.provider = any(cast(:polled as text[])) then m.next_poll_at end
   from unnest(cast(:project as uuid[]), cast(:mail as uuid[]), cast(:status as smallint[]),
     cast(:reason as text[]), cast(:refunded as bool[]), cast(:states as text[]),
     cast(:provider_id as text[]), cast(:at as timestamptz[]))
-    u(project_id, id, status, reason, refunded, states, provider_id, at)
-  where m.project_id = u.project_id and m.id = u.id
+    u(project_id, id, status, reason, refunded, states, provider_id, at), connections c
+  where m.project_id = u.project_id and m.id = u.id and c.id = m.connection_id
 """
 )
 
@@ -218,6 +234,25 @@ async def _find_mails(
         if key is not None:
             found[event.event_id] = key
     return found
+
+
+async def known_among(
+    resources: Resources, connection_id: int, events: Sequence[DeliveryEvent]
+) -> list[DeliveryEvent]:
+    """The events whose mail this connection carried."""
+    async with resources.sessions() as session:
+        siblings = list(await session.scalars(_SIBLINGS, {"connection": connection_id}))
+        found = await _find_mails(session, siblings, events)
+    return [event for event in events if event.event_id in found]
+
+
+async def ask_soon(resources: Resources, connection_id: int, provider_ids: Sequence[str]) -> None:
+    """Let these mails be the next that the vendor is asked about."""
+    async with resources.sessions() as session:
+        siblings = list(await session.scalars(_SIBLINGS, {"connection": connection_id}))
+        await session.execute(_ASK_SOON, {"ids": list(provider_ids), "connections": siblings})
+        # The minute's work finds them.
+        await session.commit()
 
 
 def _detail(keys: Keys, event: DeliveryEvent) -> bytes | None:
@@ -350,6 +385,8 @@ async def _write_moves(session: Session, mails: Sequence[_Mail]) -> None:
             "states": [orjson.dumps(m.states).decode() if m.states else None for m in mails],
             "provider_id": [m.provider_id for m in mails],
             "at": [m.at for m in mails],
+            "asked": ASKED,
+            "polled": POLLED,
         },
     )
 

@@ -63,6 +63,11 @@ class Capabilities:
     audiences: bool = False  # has audiences, contacts and broadcasts of its own (else ours)
     events: frozenset["EventKind"] = frozenset()  # what it will ever report
     receipts: bool = False  # can be asked what became of a mail
+    polled: frozenset["EventKind"] = frozenset()  # told only when asked
+    signed_webhooks: bool = True  # proves where they come from; else only known mails move by them
+    any_header: bool = True  # carries every header; else only X-... and List-Unsubscribe
+    tags: bool = True  # carries tags; else they stay in our own log
+    inline_images: bool = True  # carries attachments that the html shows
     health_data: bool = False  # may be allowed to carry it
     keeps_content: bool = False  # its mails stay readable in the log, as in a developer's inbox
     user_given_address: bool = False  # calls go to an address that a user typed
@@ -86,6 +91,7 @@ class Outcome:
     reason: str | None = None  # a sentence without addresses
     code: str | None = None  # the vendor's word
     alarm: bool = False  # unknown in a way that a repeat cannot clear up: park at once
+    wait: float | None = None  # throttled for this mail alone: seconds until it is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +168,24 @@ class LiveStatus:
     events: tuple[DeliveryEvent, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of moving to a vendor, in the order of its own guide."""
+
+    key: str  # what the domain may know how to check
+    title: str
+    detail: str
+
+
 class Provider:
     """One vendor account. It knows its API and nothing of us; unsupported things raise a sentence."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     wire: ClassVar[str]  # version of the bytes that `send` makes from a mail
-    capabilities: ClassVar[Capabilities]
+    capabilities: Capabilities  # the vendor's; an account may narrow them for itself
     secret_fields: ClassVar[tuple[str, ...]] = ()
+    checklist: ClassVar[tuple[Step, ...]] = ()  # how to move to this vendor
 
     def __init__(self, credentials: Mapping[str, Any], http: httpx.AsyncClient) -> None:
         self.credentials = credentials
@@ -209,3 +225,18 @@ class Provider:
     def broadcasts(self) -> Broadcasts:
         """The vendor's own broadcasts."""
         raise Unsupported(f"{self.title} sends no broadcasts of its own.")
+
+    async def receive(self, request: WebhookRequest) -> list[DeliveryEvent]:
+        """The same for vendors whose proof has to be fetched; most need no network for it."""
+        return self.read_webhook(request)
+
+    async def confirm(self, events: Sequence[DeliveryEvent]) -> list[DeliveryEvent]:
+        """Those of an unsigned webhook's events that the vendor, asked, tells as well."""
+        return list(events)
+
+    async def measure_rate(self) -> float | None:
+        """Calls a second that the vendor grants this account, where it can be asked; else None."""
+        return None
+
+    async def check_health_data(self) -> None:
+        """Raise what stands against this account carrying health data, where the vendor can be asked."""

@@ -10,7 +10,7 @@ import httpx
 import orjson
 
 from postroom import __version__
-from postroom.errors import ProviderRefused, ProviderSlow, ProviderUnreachable
+from postroom.errors import ProviderRefused
 from postroom.providers.base import (
     Answer,
     Attachment,
@@ -24,10 +24,18 @@ from postroom.providers.base import (
     WebhookRequest,
 )
 from postroom.providers.lists import Audiences, Broadcasts, Json
-from postroom.providers.resend_answers import (
-    VendorError,
+from postroom.providers.network import (
+    ASK_SECONDS,
+    CALL_ERRORS,
+    asking,
+    bytes_of,
     is_page,
+    json_of,
     outcome_of_failure,
+    refused,
+    timeout_of,
+)
+from postroom.providers.resend_answers import (
     read_answer,
     read_error,
     refusal,
@@ -43,9 +51,6 @@ MOST_TAGS = 75 - 1  # one is ours
 LONGEST_CONTENT_ID = 127
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _API_KEY = re.compile(r"[\x21-\x7e]+")
-
-_CONNECT_SECONDS = 5.0
-_ASK_SECONDS = 10.0  # for a call that somebody waits for
 
 
 class Resend(Provider):
@@ -84,7 +89,7 @@ class Resend(Provider):
             return f"Resend takes at most {MOST_RECIPIENTS} recipients a mail, to, cc and bcc together."
         if mail.html is None and mail.text is None:
             return "Resend needs html or text."
-        if _bytes_of(mail) > self.capabilities.max_mail_bytes:
+        if bytes_of(mail) > self.capabilities.max_mail_bytes:
             return "Resend takes at most 40 MB a mail, attachments in base64 included."
         return _refused_tags(mail.tags) or _refused_attachments(mail.attachments)
 
@@ -101,8 +106,8 @@ class Resend(Provider):
             headers["x-batch-validation"] = "permissive"
         try:
             response = await self._call("POST", path, seconds, headers=headers, content=body)
-        except (httpx.RequestError, httpx.InvalidURL, UnicodeError, TimeoutError) as failure:
-            return Answer.all(len(mails), outcome_of_failure(failure))
+        except CALL_ERRORS as failure:
+            return Answer.all(len(mails), outcome_of_failure(self.title, failure))
         return read_answer(response, len(mails))
 
     async def verify(self) -> None:
@@ -113,13 +118,12 @@ class Resend(Provider):
         # A key that may only send cannot list domains, and says so; a key that is not active answers 403.
         if error.status == 401 and error.name == "restricted_api_key":
             return
-        raise _refused(error, refusal(error).reason)
+        raise refused(error.status, refusal(error).reason or error.message)
 
     async def fetch_status(self, provider_id: str) -> LiveStatus:
-        response = await self._ask(f"/emails/{quote(provider_id, safe='')}")
-        if not response.is_success or is_page(response):
-            raise _refused(read_error(response))
-        return read_status(_object(response), provider_id)
+        return read_status(
+            await self._ask_json("GET", f"/emails/{quote(provider_id, safe='')}"), provider_id
+        )
 
     def read_webhook(self, request: WebhookRequest) -> list[DeliveryEvent]:
         return read_signed(request, self.credentials.get("webhookSecret"))
@@ -130,13 +134,19 @@ class Resend(Provider):
     def broadcasts(self) -> Broadcasts:
         return ResendBroadcasts(self._ask_json)
 
-    async def _ask_json(self, method: str, path: str, body: Mapping[str, Any] | None) -> Json:
+    async def _ask_json(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Json:
         """A call that somebody waits for; Resend's own object, or its status and sentence."""
         content = None if body is None else orjson.dumps(body)
         response = await self._ask(path, method, content)
         if not response.is_success or is_page(response):
-            raise _refused(read_error(response))
-        return _object(response)
+            error = read_error(response)
+            raise refused(error.status, error.message)
+        found = json_of(response)
+        if not isinstance(found, dict):
+            raise ProviderRefused(502, "Resend's answer could not be read.")
+        return found
 
     @property
     def _api_key(self) -> str:
@@ -152,15 +162,9 @@ class Resend(Provider):
         """A call that somebody waits for; raises what they can read."""
         if not _API_KEY.fullmatch(self._api_key):
             raise ProviderRefused(401, "The API key of Resend is missing.", code="missing_api_key")
-        try:
-            kind = None if content is None else {"Content-Type": "application/json"}
-            return await self._call(method, path, _ASK_SECONDS, headers=kind, content=content)
-        except (httpx.ConnectTimeout, httpx.PoolTimeout):
-            raise ProviderUnreachable("Resend could not be reached.") from None
-        except (httpx.TimeoutException, TimeoutError):
-            raise ProviderSlow("Resend did not answer in time.") from None
-        except (httpx.RequestError, httpx.InvalidURL, UnicodeError):
-            raise ProviderUnreachable("Resend could not be reached.") from None
+        kind = None if content is None else {"Content-Type": "application/json"}
+        with asking(self.title):
+            return await self._call(method, path, ASK_SECONDS, headers=kind, content=content)
 
     async def _call(
         self,
@@ -183,7 +187,7 @@ class Resend(Provider):
                     "User-Agent": f"postroom/{__version__}",
                     **(headers or {}),
                 },
-                timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS, pool=_CONNECT_SECONDS),
+                timeout=timeout_of(seconds),
                 follow_redirects=False,
             )
 
@@ -232,11 +236,6 @@ def _attachment(attachment: Attachment) -> dict[str, str]:
 # ── What Resend could never carry ────────────────────────────────────────────────────────────────
 
 
-def _bytes_of(mail: OutgoingMail) -> int:
-    texts = sum(len(part.encode()) for part in (mail.html, mail.text) if part)
-    return texts + sum(len(attachment.content) for attachment in mail.attachments)
-
-
 def _refused_tags(tags: Sequence[tuple[str, str]]) -> str | None:
     if len(tags) > MOST_TAGS:
         return f"Resend takes at most {MOST_TAGS} tags a mail."
@@ -254,20 +253,3 @@ def _refused_attachments(attachments: Sequence[Attachment]) -> str | None:
     if any(len(attachment.content_id or "") > LONGEST_CONTENT_ID for attachment in attachments):
         return f"Content ids of attachments at Resend have at most {LONGEST_CONTENT_ID} characters."
     return None
-
-
-def _refused(error: VendorError, cure: str | None = None) -> ProviderRefused:
-    """The vendor's status and sentence; a redirect or a stranger's page is a bad gateway."""
-    status = error.status if error.status >= 400 else 502
-    message = cure or error.message
-    return ProviderRefused(status, message if message.endswith((".", "!", "?")) else f"{message}.")
-
-
-def _object(response: httpx.Response) -> Json:
-    try:
-        found = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise ProviderRefused(502, "Resend's answer could not be read.")
-    return found

@@ -1,16 +1,14 @@
 """What Resend's answers mean: one of six outcomes for each mail, and how the account may be called from now on."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
-import orjson
 
 from postroom.providers.base import Answer, Outcome, OutcomeKind, without_addresses
+from postroom.providers.network import is_page, json_of, number_of, seconds_of, text_of
 
 # https://resend.com/docs/api-reference/errors
 KIND_BY_STATUS: Mapping[int, OutcomeKind] = {
@@ -54,28 +52,6 @@ class VendorError:
     message: str
 
 
-def outcome_of_failure(failure: Exception) -> Outcome:
-    """What a call that got no whole answer means; only what failed before the first byte is provably not sent."""
-    match failure:
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return Outcome(
-                OutcomeKind.NOT_SENT, reason="Resend could not be reached.", code="unreachable"
-            )
-        case httpx.InvalidURL() | httpx.UnsupportedProtocol() | UnicodeError():
-            return Outcome(
-                OutcomeKind.MISCONFIGURED,
-                reason="The base URL of Resend is not a valid address.",
-                code="base_url",
-            )
-        case httpx.TimeoutException() | TimeoutError():
-            return Outcome(
-                OutcomeKind.UNKNOWN, reason="Resend did not answer in time.", code="timeout"
-            )
-    return Outcome(
-        OutcomeKind.UNKNOWN, reason="The connection to Resend broke.", code="broken_connection"
-    )
-
-
 def read_answer(response: httpx.Response, count: int) -> Answer:
     """The outcomes of a call of `count` mails that was answered."""
     limit, pause = named_limit(response.headers), named_pause(response)
@@ -92,20 +68,15 @@ def read_answer(response: httpx.Response, count: int) -> Answer:
 # ── Errors ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def is_page(response: httpx.Response) -> bool:
-    """A web page: something else than Resend's API answered."""
-    return "html" in response.headers.get("content-type", "").lower()
-
-
 def read_error(response: httpx.Response) -> VendorError:
     """Resend says {statusCode, name, message}; gateways in between nest it, list it or send text."""
     status = response.status_code
     if is_page(response):
         return VendorError(status, "not_the_api", _sentence_for_page(status))
-    body = _json(response)
+    body = json_of(response)
     found = _error_object(body)
-    name = _text(found.get("name")) or _text(found.get("code"))
-    message = _text(found.get("message")) or _text(found.get("error"))
+    name = text_of(found.get("name")) or text_of(found.get("code"))
+    message = text_of(found.get("message")) or text_of(found.get("error"))
     if message is None and body is None:
         message = response.text
     sentence = without_addresses((message or "").replace("\x00", ""))
@@ -161,7 +132,7 @@ def _concerns_account(error: VendorError) -> bool:
 
 def _accepted(response: httpx.Response, count: int) -> tuple[Outcome, ...]:
     """Each mail's outcome; an answer that cannot be matched to the mails says nothing about any."""
-    body = _json(response)
+    body = json_of(response)
     if not isinstance(body, dict):
         return (_unreadable(alarm=False),) * count
     if count == 1:
@@ -190,8 +161,8 @@ def _refused(errors: Sequence[Any], count: int) -> dict[int, Outcome] | None:
         index = error.get("index") if isinstance(error, dict) else None
         if type(index) is not int or not 0 <= index < count or index in refused:
             return None
-        reason = without_addresses(_text(error.get("message")) or "Resend refused this mail.")
-        name = _text(error.get("name")) or "validation_error"
+        reason = without_addresses(text_of(error.get("message")) or "Resend refused this mail.")
+        name = text_of(error.get("name")) or "validation_error"
         refused[index] = Outcome(OutcomeKind.REJECTED, reason=reason, code=name)
     return refused
 
@@ -212,7 +183,7 @@ def _unreadable(*, alarm: bool) -> Outcome:
 
 def named_limit(headers: httpx.Headers) -> float | None:
     """Calls a second from `ratelimit-limit`, over the window that `ratelimit-policy` names."""
-    limit = _number(headers.get("ratelimit-limit", "").split(",")[0].split(";")[0])
+    limit = number_of(headers.get("ratelimit-limit", "").split(",")[0].split(";")[0])
     if limit is None or limit <= 0:
         return None
     return limit / _window(headers.get("ratelimit-policy", ""), limit)
@@ -221,11 +192,11 @@ def named_limit(headers: httpx.Headers) -> float | None:
 def _window(policies: str, limit: float) -> float:
     for policy in policies.split(","):
         quota, *parameters = (part.strip() for part in policy.split(";"))
-        if _number(quota) != limit:
+        if number_of(quota) != limit:
             continue
         for parameter in parameters:
             name, _, value = parameter.partition("=")
-            if name == "w" and (window := _number(value)):
+            if name == "w" and (window := number_of(value)):
                 return window
     return 1.0
 
@@ -234,10 +205,10 @@ def named_pause(response: httpx.Response) -> float | None:
     """Seconds without calls: as told on 429, until the window turns when nothing is left of it."""
     headers = response.headers
     refused = response.status_code == 429
-    if not refused and _number(headers.get("ratelimit-remaining", "")) != 0:
+    if not refused and number_of(headers.get("ratelimit-remaining", "")) != 0:
         return None
-    retry_after = _seconds(headers.get("retry-after", "")) if refused else None
-    reset = _number(headers.get("ratelimit-reset", ""))
+    retry_after = seconds_of(headers.get("retry-after", "")) if refused else None
+    reset = number_of(headers.get("ratelimit-reset", ""))
     pause = retry_after if retry_after is not None else reset
     return None if pause is None else min(pause, _LONGEST_PAUSE)
 
@@ -249,34 +220,3 @@ def seconds_until_quota(name: str, now: datetime) -> float:
     if name == "monthly_quota_exceeded":
         turn = (midnight.replace(day=28) + timedelta(days=4)).replace(day=1)
     return (turn - now).total_seconds() + 1
-
-
-def _seconds(value: str) -> float | None:
-    """`retry-after` is a number or a date."""
-    if (number := _number(value)) is not None:
-        return number
-    try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
-
-
-def _number(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _text(value: Any) -> str | None:
-    return value.replace("\x00", "") or None if isinstance(value, str) else None

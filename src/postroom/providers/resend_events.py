@@ -19,6 +19,7 @@ from postroom.providers.base import (
     WebhookRequest,
     without_addresses,
 )
+from postroom.providers.network import text_of
 
 REF_TAG = "postroom"  # the tag that carries our own id to Resend and back
 
@@ -63,7 +64,7 @@ def read_signed(request: WebhookRequest, secret: object) -> list[DeliveryEvent]:
 
 def read_status(mail: Mapping[str, Any], provider_id: str) -> LiveStatus:
     """Resend's own object, and its last event as one of ours."""
-    last = _text(mail.get("last_event"))
+    last = text_of(mail.get("last_event"))
     kind = LAST_EVENT_KINDS.get(last or "")
     if kind is None:
         return LiveStatus(last, mail)
@@ -95,13 +96,13 @@ def _read_event(payload: Any, event_id: str) -> DeliveryEvent | None:
     """One event about one mail; what is not about a mail, or not in our table, is none."""
     if not isinstance(payload, dict) or not isinstance(data := payload.get("data"), dict):
         return None
-    kind = EVENT_KINDS.get(_text(payload.get("type")) or "")
-    provider_id, ref = _text(data.get("email_id")), _ref(data.get("tags"))
+    kind = EVENT_KINDS.get(text_of(payload.get("type")) or "")
+    provider_id, ref = text_of(data.get("email_id")), _ref(data.get("tags"))
     if kind is None or not (provider_id or ref):
         return None
     detail = _detail(data)
     if kind is EventKind.SOFT_BOUNCED:
-        kind = BOUNCE_KINDS.get(_text(detail.get("type")) or "", kind)
+        kind = BOUNCE_KINDS.get(text_of(detail.get("type")) or "", kind)
     return DeliveryEvent(
         event_id=event_id,
         kind=kind,
@@ -110,7 +111,7 @@ def _read_event(payload: Any, event_id: str) -> DeliveryEvent | None:
         ref=ref,
         recipient=_recipient(data.get("to")),
         reason=_reason(detail),
-        code=_text(detail.get("subType")) or _text(detail.get("type")),
+        code=text_of(detail.get("subType")) or text_of(detail.get("type")),
     )
 
 
@@ -125,17 +126,17 @@ def _detail(data: Mapping[str, Any]) -> Mapping[str, Any]:
 def _reason(detail: Mapping[str, Any]) -> str | None:
     diagnostics = detail.get("diagnosticCode")
     first = diagnostics[0] if isinstance(diagnostics, list) and diagnostics else None
-    said = _text(detail.get("message")) or _text(first) or _text(detail.get("reason"))
+    said = text_of(detail.get("message")) or text_of(first) or text_of(detail.get("reason"))
     return without_addresses(said) if said else None
 
 
 def _ref(tags: Any) -> str | None:
     """Our own id; tags come as an object in webhooks and as a list elsewhere."""
     if isinstance(tags, dict):
-        return _text(tags.get(REF_TAG))
+        return text_of(tags.get(REF_TAG))
     for tag in tags if isinstance(tags, list) else ():
         if isinstance(tag, dict) and tag.get("name") == REF_TAG:
-            return _text(tag.get("value"))
+            return text_of(tag.get("value"))
     return None
 
 
@@ -144,7 +145,7 @@ def _recipient(to: Any) -> str | None:
     to = [to] if isinstance(to, str) else to
     if not isinstance(to, list) or len(to) != 1 or not isinstance(to[0], str):
         return None
-    return _text(parseaddr(to[0])[1]) or _text(to[0])
+    return text_of(parseaddr(to[0])[1]) or text_of(to[0])
 
 
 def _moment(value: Any) -> datetime:
@@ -153,8 +154,3 @@ def _moment(value: Any) -> datetime:
     except (TypeError, ValueError):
         return datetime.now(UTC)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _text(value: Any) -> str | None:
-    """Text that a database can keep, or nothing."""
-    return value.replace("\x00", "")[:1000] or None if isinstance(value, str) else None
