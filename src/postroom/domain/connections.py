@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from postroom.crypto import keyed_token, same
 from postroom.domain import credentials
+from postroom.domain.flights import Flights
 from postroom.errors import NotFound
 from postroom.models import Connection
 from postroom.providers import BY_NAME
@@ -76,6 +77,7 @@ class ConnectionBook:
         self._resources = resources
         self._open: dict[int, tuple[float, OpenConnection]] = {}
         self._shared: dict[str, tuple[float, tuple[int, ...]]] = {}
+        self._flights: Flights[OpenConnection] = Flights()
         self._forgotten = 0  # counts, so that what was read before a change is not kept after it
 
     async def get(self, connection_id: int) -> OpenConnection:
@@ -84,7 +86,9 @@ class ConnectionBook:
         if held is not None and until > time.monotonic():
             return held
         forgotten = self._forgotten
-        opened = await self._load(connection_id)
+        # What is asked after a change is not answered by what was asked before it.
+        question = (connection_id, forgotten)
+        opened = await self._flights.share(question, lambda: self._load(connection_id))
         if forgotten == self._forgotten:
             self._open[connection_id] = (time.monotonic() + _HOLD_SECONDS, opened)
         return opened

@@ -11,6 +11,7 @@ from sqlalchemy import Row, func, or_, select
 from postroom.crypto import hash_key
 from postroom.domain import accounts, audit, changes, connections, keys
 from postroom.domain.connections import ConnectionInfo
+from postroom.domain.flights import Flights
 from postroom.domain.keys import KeyType
 from postroom.domain.plans import UNLIMITED, Plan, plans
 from postroom.errors import Forbidden, NotAuthenticated, NotFound
@@ -57,6 +58,7 @@ class CallerCache:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._held: dict[bytes, tuple[float, Caller]] = {}
+        self._flights: Flights[Caller] = Flights()
         self._forgotten = 0  # counts, so that what was read before a change is not kept after it
 
     def peek(self, key: str) -> Caller | None:
@@ -70,12 +72,16 @@ class CallerCache:
             raise NotAuthenticated(KEY_MISSING, code="api_key_missing")
         if (known := self.peek(key)) is not None:
             return known
-        forgotten = self._forgotten
-        async with self._resources.sessions() as session:
-            caller = await _load_by_key(session, self._resources.settings, hash_key(key))
+        forgotten, hashed = self._forgotten, hash_key(key)
+        # What is asked after a change is not answered by what was asked before it.
+        caller = await self._flights.share((hashed, forgotten), lambda: self._load(hashed))
         if forgotten == self._forgotten:
-            self._hold(hash_key(key), caller)
+            self._hold(hashed, caller)
         return caller
+
+    async def _load(self, hashed: bytes) -> Caller:
+        async with self._resources.sessions() as session:
+            return await _load_by_key(session, self._resources.settings, hashed)
 
     async def by_bearer(self, token: str, project_id: str, need: Role) -> Caller:
         """The account with this token, in this project. Never cached: a role that is taken away is gone."""
