@@ -8,6 +8,7 @@ import httpx
 import orjson
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from postroom.app import create_app
 from postroom.domain import account_health, connections, poll, reconcile
@@ -32,6 +33,14 @@ async def office(world: World):
     await office.open()
     yield office
     await office.close()
+
+
+@pytest.fixture(autouse=True)
+async def nobody_else_is_asked_about(resources):
+    """Mails of earlier tests are not this test's work."""
+    async with resources.sessions() as session:
+        await session.execute(text("update mail_logs set next_poll_at = null"))
+        await session.commit()
 
 
 @pytest.fixture
