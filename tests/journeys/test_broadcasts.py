@@ -83,6 +83,13 @@ async def test_who_left_or_is_suppressed_gets_nothing_and_costs_nothing(world, o
         world, project, broadcast, delivered=1, bounced=1, suppressed=1, unsubscribed=1
     )
     assert await world.used(project) == 2
+    page = await call(world, project, "GET", f"/broadcasts/{broadcast}/recipients")
+    assert {r["email"].partition("@")[0]: r["status"] for r in page["data"]} == {
+        "a": "delivered",
+        "b": "suppressed",
+        "c": "unsubscribed",
+        "bounced": "bounced",
+    }
 
 
 async def test_an_audience_that_moved_is_not_sent_to_unseen(world) -> None:

@@ -26,7 +26,7 @@ VENDOR = (409, 422, 502, 504)
 Name = Annotated[str, Field(max_length=200)]
 
 
-class PageQuery(BaseModel):
+class PagingQuery(BaseModel):
     """One page of a list."""
 
     model_config = ConfigDict(extra="forbid")
@@ -34,6 +34,11 @@ class PageQuery(BaseModel):
     after: Annotated[
         str | None, Field(max_length=128, description="The id of the last item of the page before.")
     ] = None
+
+
+class PageQuery(PagingQuery):
+    """One page of a list, or of what is found in it."""
+
     q: Annotated[str | None, Field(max_length=200, description="Words to look for.")] = None
 
     def page(self) -> PageAsked:
@@ -112,6 +117,7 @@ _CHANGES: TypeAdapter[ContactChanges] = TypeAdapter(ContactChanges)
 AudienceId = Annotated[str, Path(alias="audienceId")]
 ContactId = Annotated[str, Path(alias="contactId")]
 Page = Annotated[PageQuery, Query()]
+Paging = Annotated[PagingQuery, Query()]
 
 
 async def _audiences(request: Request, resources: Resources, caller: Caller) -> Audiences:

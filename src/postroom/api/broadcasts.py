@@ -8,19 +8,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
-from postroom.api.audiences import VENDOR, DeletedOut, Page, Told
+from postroom.api.audiences import VENDOR, DeletedOut, Page, Paging, Told
 from postroom.api.body import parse_json, read, read_json, takes, validate
 from postroom.api.deps import Res
 from postroom.api.doors import Shape, both
 from postroom.api.envelope import BODY, Success, ok
 from postroom.api.mail_body import MAX_SUBJECT, Mailbox, Mailboxes, Moment, OneLine, moment_ahead
 from postroom.api.shapes import Asked
-from postroom.domain import audiences, broadcast_preview
+from postroom.domain import audiences, broadcast_preview, broadcast_recipients
 from postroom.domain.audiences import BAD_BROADCAST_ID, BAD_ID, check_ids
 from postroom.domain.broadcasts import OwnBroadcasts, check_moved
 from postroom.domain.projects import Caller
 from postroom.errors import InvalidPayload
-from postroom.providers.lists import Broadcasts, Draft
+from postroom.providers.lists import Broadcasts, Draft, PageAsked
 from postroom.resources import Resources
 
 router = APIRouter(tags=["Broadcasts"])
@@ -114,6 +114,22 @@ class BroadcastList(BaseModel):
     object: str = "list"
     has_more: bool = False
     data: list[BroadcastOut]
+
+
+class RecipientOut(BaseModel):
+    """One person of the frozen audience; `status` is one of the nine words that are counted."""
+
+    id: str
+    email: str | None
+    status: str
+    reason: str | None
+    mail_id: str | None
+
+
+class RecipientList(BaseModel):
+    object: str = "list"
+    has_more: bool = False
+    data: list[RecipientOut]
 
 
 class ReachOut(BaseModel):
@@ -322,6 +338,22 @@ async def count_people(resources: Res, caller: Caller, broadcast: Id) -> Respons
     async with resources.sessions() as session:
         reach = await broadcast_preview.reach(session, caller, broadcast)
     return ok(asdict(reach) | {"recipients": reach.recipients})
+
+
+@both(
+    router,
+    "GET",
+    "/broadcasts/{broadcastId}/recipients",
+    Shape("What became of each person", Success[RecipientList], (400, 404, 422)),
+)
+async def list_recipients(resources: Res, caller: Caller, broadcast: Id, asked: Paging) -> Response:
+    """In the order of sending."""
+    _own(resources, caller, broadcast)
+    page = PageAsked(asked.limit, asked.after)
+    async with resources.sessions() as session:
+        return ok(
+            await broadcast_recipients.list_recipients(session, caller.project_id, broadcast, page)
+        )
 
 
 @both(
