@@ -9,7 +9,7 @@ from time import time
 from sqlalchemy import text
 
 from postroom import metrics
-from postroom.domain import erasing, imports, policy, quota, retention, track
+from postroom.domain import erasing, imports, quota, retention, track
 from postroom.domain.settle import fail_free
 from postroom.resources import RedisError, Resources, Session
 
@@ -47,7 +47,6 @@ async def tidy(resources: Resources) -> None:
             return
         await _in_steps(resources, _FORGET_KEYS)
         await _in_steps(resources, _DROP_CONTENT)
-        await policy.free_parked(resources)
         await give_up(resources)
         await retention.drop_old_logs(resources)
         await _early(resources)

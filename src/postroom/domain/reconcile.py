@@ -1,14 +1,12 @@
 """Parked mails of projects that would rather send twice than not at all: freed after a while without evidence."""
 
 import logging
-from uuid import UUID
 
 from sqlalchemy import text
 
 from postroom.domain.settle import drop_empty_attempts
-from postroom.ids import new_id
 from postroom.queue import Lane
-from postroom.resources import Resources, Session
+from postroom.resources import Resources
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +39,6 @@ select connection_id, stream, count(*) as mails from o group by 1, 2
 """
 )
 
-# What stays parked moves to an attempt of its own: a late answer to the old one must not touch freed mails.
-_REHOME = text(
-    """
-with a as (update attempts set id = :fresh where id = :old returning id)
-update outbox set attempt_id = a.id from a where attempt_id = :old
-"""
-)
-
 
 async def resend_parked(resources: Resources) -> set[Lane]:
     """Free what was parked for a quarter of an hour where the project says so; the lanes that have work now."""
@@ -58,15 +48,9 @@ async def resend_parked(resources: Resources) -> set[Lane]:
             return set()
         freed = (await session.execute(_FREE, {"attempts": attempts})).all()
         await drop_empty_attempts(session, attempts)
-        await _rehome_rest(session, attempts)
         # These mails may now be sent a second time, as their project wishes.
         await session.commit()
     for row in freed:
         extra = {"connection": row.connection_id, "mails": row.mails}
         log.warning("parked mails are sent again", extra=extra)
     return {Lane(row.connection_id, row.stream) for row in freed}
-
-
-async def _rehome_rest(session: Session, attempts: list[UUID]) -> None:
-    for attempt_id in attempts:
-        await session.execute(_REHOME, {"old": attempt_id, "fresh": new_id()})
