@@ -23,6 +23,7 @@ from postroom.api import (
     logs,
     members,
     openapi,
+    overview,
     projects,
     providers,
     rehearse,
@@ -37,6 +38,7 @@ from postroom.api import (
 from postroom.api.envelope import failure, install, unexpected
 from postroom.api.shell import BodyLimit, Shell
 from postroom.api.short_way import ShortWay
+from postroom.dashboard import mail_view, pages
 from postroom.domain import changes, connections, loops, measure
 from postroom.domain.accept import Acceptor
 from postroom.domain.changes import Change
@@ -63,6 +65,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     repair.router,
     scheduled.router,
     logs.router,
+    overview.router,
     imports.router,
     audiences.router,
     broadcasts.router,
@@ -70,6 +73,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     unsubscribe.router,
     webhook.router,
     health.router,
+    pages.router,
+    mail_view.router,
 )
 
 

@@ -108,14 +108,14 @@ class LogQuery(BaseModel):
             states=_states(self.status),
             to=self.to,
             subject=self.q,
-            since=_with_zone(self.since),
-            until=_with_zone(self.until),
+            since=with_zone(self.since),
+            until=with_zone(self.until),
             stream=None if self.stream is None else STREAMS[self.stream],
             outcome_unknown=self.outcome_unknown,
         )
 
 
-def _with_zone(moment: datetime | None) -> datetime | None:
+def with_zone(moment: datetime | None) -> datetime | None:
     """A time without a zone is UTC."""
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 

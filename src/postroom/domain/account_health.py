@@ -93,6 +93,12 @@ async def silent_accounts(redis: Redis) -> int:
     return int(await client.scard(_SILENT))
 
 
+async def silent_ids(redis: Redis) -> frozenset[int]:
+    """The accounts that the last look found silent. Raises RedisError."""
+    client: Any = redis
+    return frozenset(int(each) for each in await client.smembers(_SILENT))
+
+
 def _key(connection_id: int) -> str:
     return f"reports:{connection_id}"
 

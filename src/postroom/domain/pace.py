@@ -220,3 +220,25 @@ async def is_paused(redis: Redis, connection_id: int) -> bool:
     client: Any = redis
     until = await client.hget(f"paused:{connection_id}", "until")
     return until is not None and float(until) / 1e6 > time() + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How an account is called at the moment."""
+
+    limit: float | None  # calls a second; None: nobody set one
+    calls: int | None  # in the last second; None: nobody counts
+    paused: float  # seconds for which it still rests
+
+
+async def seen(redis: Redis, connection_id: int, rate: Rate) -> Seen:
+    """Look without asking leave. Raises RedisError."""
+    client: Any = redis
+    slots, state = _keys(connection_id)
+    learned, until = await client.hmget(state, "limit", "until")
+    limit = float(learned) if learned else rate.usual
+    if rate.set_by_owner and (limit is None or rate.set_by_owner < limit):
+        limit = rate.set_by_owner
+    now = time()
+    calls = await client.zcount(slots, now * 1e6, "+inf") if limit else None
+    return Seen(limit, calls, max(0.0, float(until or 0) / 1e6 - now))
