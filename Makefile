@@ -47,13 +47,13 @@ bench: install ## the benchmarks as a table of medians and ratios; writes docs/b
 	@$(BIN)/python -m bench
 
 fmt: install ## format and mend what can be mended
-	@$(BIN)/ruff format src tests bench migrations && $(BIN)/ruff check --fix src tests bench migrations
+	@$(BIN)/ruff format src tests bench migrations dashboard/*.py && $(BIN)/ruff check --fix src tests bench migrations
 
 fmt-check: install
-	@$(BIN)/ruff format --check src tests bench migrations
+	@$(BIN)/ruff format --check src tests bench migrations dashboard/*.py
 
 lint: install ## ruff
-	@$(BIN)/ruff check src tests bench migrations
+	@$(BIN)/ruff check src tests bench migrations dashboard/*.py
 
 types: install ## mypy, strict
 	@$(BIN)/mypy

@@ -129,8 +129,8 @@ class Soak:
 
 Action = Callable[[Soak], Awaitable[None]]
 ACTIONS: list[tuple[Action, int]] = [
-    (Soak.kill_a_worker, 12),
-    (Soak.kill_all_workers, 4),
+    (Soak.kill_a_worker, 14),
+    (Soak.kill_all_workers, 6),
     (Soak.kill_an_api, 8),
     (Soak.stop_a_worker, 3),
     (Soak.freeze_a_worker, 2),
