@@ -8,7 +8,7 @@ import pytest
 from postroom.domain import housekeeping, quota
 from postroom.domain.deliver import Delivery
 from postroom.domain.intake import Intake
-from postroom.domain.pace import pause
+from postroom.domain.pace import pause, resume
 from postroom.providers.resend import Resend
 from postroom.worker import PostOffice
 from tests.factories import set_columns
@@ -478,3 +478,41 @@ async def test_a_late_answer_leaves_a_mail_alone_that_was_resolved_meanwhile(
     assert (await world.mail(project, ids[0]))["status"] == "queued"
     assert len(await world.sql("select 1 from outbox where id = :i", i=ids[0])) == 1
     await office.close()
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        {"throttle": 2, "retry_after": 1},
+        {"answer": {"status": 401, "name": "missing_api_key", "message": "no key", "calls": 1}},
+    ],
+)
+async def test_a_repeat_that_is_refused_proves_nothing_about_the_call_before_it(
+    world, office, obstacle
+) -> None:
+    project = await world.project()
+    world.double.faults.set(drop_after_accept=1)
+    mail_id = await world.sent(project)
+
+    async def repeats() -> bool:
+        return bool(
+            await world.sql("select 1 from attempts where lease_until < now() + interval '3 s'")
+        )
+
+    await world.until(repeats)
+    world.double.faults.set(**obstacle)
+    await asyncio.sleep(2.5)
+    await pause_ended(world, project)
+    await lapse(world)
+    await world.until_status(project, mail_id, "sent")
+    report = world.double.report()
+    assert report["calls"] >= 3
+    assert (report["duplicates"], report["distinct_refs"]) == (0, 1)
+
+
+async def pause_ended(world: World, project) -> None:
+    """As when a person mends the account."""
+    await resume(world.resources.redis, project.connection_id)
+    await world.sql(
+        "update connections set stopped_at = null where id = :c", c=project.connection_id
+    )

@@ -69,6 +69,11 @@ class Attempt:
     claimed_at: float
     mails: tuple[BoundMail, ...]
 
+    @property
+    def is_repeat(self) -> bool:
+        """Whether an earlier call of the same attempt may have reached the vendor."""
+        return self.fence > 1
+
 
 @dataclass(eq=False, slots=True)
 class _Wanted:

@@ -306,6 +306,9 @@ class Delivery:
             log.warning("slot not given back", extra={"connection": connection.info.id})
 
     async def _settle_not_called(self, attempt: Attempt) -> None:
+        if attempt.is_repeat:
+            await self.settler.settle(Result(attempt.id, attempt.fence, repeat_in=1.0))
+            return
         mails = [Settled(m.project_id, m.id, FREE_AGAIN) for m in attempt.mails]
         await self.settler.settle(Result(attempt.id, attempt.fence, answered=False, mails=mails))
 
@@ -406,19 +409,31 @@ def _lesson(answer: Answer, sent: float, took: float) -> Lesson:
 def result_of(attempt: Attempt, answer: Answer, can: Capabilities) -> Result:
     """What the vendor's answer means for the attempt."""
     unknown = next((o for o in answer.outcomes if o.kind is OutcomeKind.UNKNOWN), None)
+    unsent = next((o for o in answer.outcomes if o.kind in _FREED), None)
+    if unknown is None and unsent is not None and attempt.is_repeat:
+        # That this call was not taken proves nothing about the one before it.
+        wait = max(_repeat_after(attempt), answer.pause or 0.0)
+        return Result(attempt.id, attempt.fence, repeat_in=wait, reason=unsent.reason)
     if unknown is None:
         mails = [
             _settled(attempt, mail, outcome, answer, can)
             for mail, outcome in zip(attempt.mails, answer.outcomes, strict=True)
         ]
-        return Result(attempt.id, attempt.fence, mails=mails)
+        # Of a keyed attempt another call may be under way: only an answer that took the mails outlives a lease.
+        proves = unsent is None or not attempt.keyed
+        return Result(attempt.id, attempt.fence, answered=proves, mails=mails)
     if attempt.keyed and not unknown.alarm:
-        wait = min(LONGEST_REPEAT, 2.0 ** (attempt.fence - 1))
+        wait = _repeat_after(attempt)
         return Result(attempt.id, attempt.fence, repeat_in=wait, reason=unknown.reason)
     if unknown.alarm:
         metrics.ALARMS.labels("repeat_refused").inc()
         log.error("repeat refused by the provider", extra={"attempt": str(attempt.id)})
     return Result(attempt.id, attempt.fence, park=True, reason=unknown.reason)
+
+
+def _repeat_after(attempt: Attempt) -> float:
+    """Seconds until an unclear call is made again: 1, 2, 4 ... 60."""
+    return min(LONGEST_REPEAT, 2.0 ** min(attempt.fence - 1, 10))
 
 
 def _settled(
