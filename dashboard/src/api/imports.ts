@@ -1,4 +1,5 @@
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
 import { http, problemOf, type Schemas, take } from "./client";
 import { Problem } from "./errors";
 import { every } from "./live";
@@ -10,7 +11,8 @@ export const importEnded = (job: Import): boolean =>
   job.status === "completed" || job.status === "failed";
 
 export function useImport(projectId: string, audienceId: string, importId: string) {
-  return useQuery({
+  const queries = useQueryClient();
+  const job = useQuery({
     queryKey: [projectId, "imports", importId],
     queryFn: () =>
       take(
@@ -21,6 +23,14 @@ export function useImport(projectId: string, audienceId: string, importId: strin
     refetchInterval: (query) =>
       query.state.data && importEnded(query.state.data) ? false : every(1000)(query),
   });
+  const ended = job.data !== undefined && importEnded(job.data);
+  useEffect(() => {
+    if (!ended) return;
+    // What was known of the audience is from before its new contacts.
+    void queries.invalidateQueries({ queryKey: [projectId, "contacts", audienceId] });
+    void queries.invalidateQueries({ queryKey: [projectId, "audiences"] });
+  }, [ended, queries, projectId, audienceId]);
+  return job;
 }
 
 /** The file goes up as it is, with its progress: fetch has no event for that. */
