@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
@@ -25,9 +26,30 @@ function packed(): Plugin {
   };
 }
 
+/** The interactive pages of the API, served by us and not by somebody's network. */
+function apiPages(): Plugin {
+  const find = createRequire(import.meta.url).resolve;
+  const { version } = JSON.parse(readFileSync(find("swagger-ui-dist/package.json"), "utf8"));
+  return {
+    name: "api-pages",
+    apply: "build",
+    generateBundle() {
+      for (const [from, ending] of [
+        ["swagger-ui-bundle.js", "js"],
+        ["swagger-ui.css", "css"],
+      ] as const)
+        this.emitFile({
+          type: "asset",
+          fileName: `assets/swagger-ui-${version}.${ending}`,
+          source: readFileSync(find(`swagger-ui-dist/${from}`)),
+        });
+    },
+  };
+}
+
 // The server replaces the placeholder with a fresh nonce in each answer of index.html.
 export default defineConfig({
-  plugins: [react(), packed()],
+  plugins: [react(), apiPages(), packed()],
   html: { cspNonce: "__CSP_NONCE__" },
   build: {
     outDir: "../src/postroom/dashboard/static",

@@ -38,7 +38,7 @@ from postroom.api import (
 from postroom.api.envelope import failure, install, unexpected
 from postroom.api.shell import BodyLimit, Shell
 from postroom.api.short_way import ShortWay
-from postroom.dashboard import mail_view, pages
+from postroom.dashboard import api_pages, mail_view, pages
 from postroom.domain import changes, connections, loops, measure
 from postroom.domain.accept import Acceptor
 from postroom.domain.changes import Change
@@ -73,6 +73,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     unsubscribe.router,
     webhook.router,
     health.router,
+    api_pages.router,
     pages.router,
     mail_view.router,
 )
@@ -98,6 +99,9 @@ def create_app(resources: Resources | None = None, settings: Settings | None = N
         summary="One HTTP API in front of Resend, Paubox, Amazon SES and SMTP.",
         lifespan=_lifespan(resources, known),
         redirect_slashes=False,
+        # Its own pages would load their scripts from somebody else's network.
+        docs_url=None,
+        redoc_url=None,
     )
     for router in ROUTERS:
         app.include_router(router)

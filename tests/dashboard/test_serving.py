@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from postroom.app import create_app
-from postroom.dashboard import mail_view, pages
+from postroom.dashboard import api_pages, mail_view, pages
 from postroom.resources import Resources
 
 OUR_FRAME = {"sec-fetch-site": "same-origin", "sec-fetch-dest": "iframe"}
@@ -114,3 +114,19 @@ async def test_a_huge_mail_is_refused(client: httpx.AsyncClient) -> None:
     form = {"html": (None, "x" * (mail_view.MOST_BYTES + 3_000))}
     answer = await client.post("/mail-view", files=form, headers=OUR_FRAME)
     assert answer.status_code == 413
+
+
+async def test_the_apis_pages_load_nothing_from_elsewhere(
+    client: httpx.AsyncClient, static: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_pages, "STATIC", static)
+    assert "make dashboard" in (await client.get("/docs")).text
+    (static / "assets" / "swagger-ui-9.js").write_text("1")
+    (static / "assets" / "swagger-ui-9.css").write_text("1")
+    answer = await client.get("/docs")
+    assert "/assets/swagger-ui-9.js" in answer.text
+    assert "//" not in answer.text.replace("/* ", "")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    nonce = policy.split("'nonce-")[1].split("'")[0]
+    assert f'nonce="{nonce}"' in answer.text
