@@ -61,7 +61,13 @@ types: install ## mypy, strict
 arch: install ## the import contracts
 	@$(BIN)/lint-imports
 
-check: fmt-check lint types arch cover ## what CI runs: all of the above and the tests
+ui: install ## the dashboard's types, linter, unit tests and size budget
+	@$(BIN)/python dashboard/build.py --check
+
+screenshots: install dashboard ## the pictures of docs/images, from a running `make run`
+	@$(BIN)/python dashboard/screenshots.py
+
+check: fmt-check lint types arch ui cover ## what CI runs: all of the above and the tests
 
 hooks: install ## run the quick checks before each commit
 	@printf '#!/bin/sh\nexec make fmt-check lint types arch\n' > .git/hooks/pre-commit && chmod +x .git/hooks/pre-commit
@@ -73,4 +79,4 @@ lock: install ## compile requirements.lock anew
 clean: ## remove what was built (data in .postroom stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache src/postroom/dashboard/static dashboard/node_modules
 
-.PHONY: help install dashboard run worker migrate migration test cover crash bench fmt fmt-check lint types arch check hooks lock clean
+.PHONY: help install dashboard run worker migrate migration test cover crash bench fmt fmt-check lint types arch ui screenshots check hooks lock clean

