@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +26,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 Watch = Callable[[float], None]
 
 
-class Server:
+class Server(ABC):
     """One server process of a data directory."""
 
     name: ClassVar[str]
@@ -48,26 +49,30 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
+    @abstractmethod
     def url(self) -> str:
-        raise NotImplementedError
+        """Where the server answers."""
 
     @property
+    @abstractmethod
     def pid_file(self) -> Path:
-        raise NotImplementedError
+        """The file in which the running server says its process id."""
 
+    @abstractmethod
     def is_this(self, command: str) -> bool:
         """Whether this command line is that of this data directory's server."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, watch: Watch) -> None:
         """Everything that must be there before the first launch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def argv(self) -> list[str | Path]:
-        raise NotImplementedError
+        """The command line that launches it."""
 
+    @abstractmethod
     def is_ready(self) -> bool:
-        raise NotImplementedError
+        """Whether it answers now."""
 
     def launch(self) -> None:
         with self.log.open("ab") as log:
