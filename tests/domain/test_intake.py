@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,7 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from postroom.domain import intake, quota
-from postroom.domain.intake import Intake, Keyed, NewMail, Submission, that_fit
+from postroom.domain.idempotency import Keyed
+from postroom.domain.intake import Intake
+from postroom.domain.new_mails import NewMail
+from postroom.domain.submissions import Submission, that_fit
 from postroom.errors import InvalidPayload, Overloaded, QuotaExceeded
 from postroom.ids import new_id
 
@@ -30,7 +32,7 @@ def a_mail(**changed: Any) -> NewMail:
         subject="Hello",
         sender="app@example.com",
     )
-    return replace(mail, **changed)
+    return mail._replace(**changed)
 
 
 def a_submission(project: UUID, *mails: NewMail, limit: int = -1, **more: Any) -> Submission:
@@ -177,7 +179,7 @@ def test_those_that_fit_are_chosen_in_order_of_arrival() -> None:
 
 async def test_a_client_that_left_before_the_group_was_taken_writes_nothing(resources) -> None:
     project = uuid4()
-    made = Intake(resources.sessions, resources.redis)
+    made = Intake(resources.pg, resources.sessions, resources.redis)
     gone = asyncio.create_task(made.submit(a_submission(project)))
     await asyncio.sleep(0)
     gone.cancel()
@@ -192,7 +194,7 @@ async def test_a_client_that_left_before_the_group_was_taken_writes_nothing(reso
 
 async def test_too_many_waiting_mails_are_asked_to_come_back(resources, monkeypatch) -> None:
     monkeypatch.setattr(intake, "MAX_WAITING", 2)
-    made = Intake(resources.sessions, resources.redis)
+    made = Intake(resources.pg, resources.sessions, resources.redis)
     waiting = [asyncio.create_task(made.submit(a_submission(uuid4()))) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
