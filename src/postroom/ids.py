@@ -3,8 +3,14 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+from asyncpg.pgproto import pgproto
+
+# The driver's own kind of UUID: a UUID in every way, made and written in a fraction of the time.
+_Uuid: Callable[[bytes], UUID] = pgproto.UUID
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,10 +26,12 @@ def new_id() -> UUID:
     global _last  # noqa: PLW0603 - the clock of this process is one thing, and it must not stand still
     with _lock:
         now = time.time_ns() * 4096 // 1_000_000
-        _last = now = max(now, _last + 1)
-    milliseconds, fraction = divmod(now, 4096)
-    tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
-    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (fraction << 64) | (0b10 << 62) | tail)
+        if now <= _last:
+            now = _last + 1
+        _last = now
+    head = (now >> 12) << 16 | 0x7000 | (now & 0xFFF)
+    tail = os.urandom(8)
+    return _Uuid(b"%b%c%b" % (head.to_bytes(8, "big"), 0x80 | (tail[0] & 0x3F), tail[1:]))
 
 
 def seconds_of(made: UUID) -> float:

@@ -28,7 +28,7 @@ PATH = b"/api/mail/send"
 ORDINARY = 65_536  # bytes
 STATE = "short_way"  # its name in the lifespan's state
 _JSON = (b"application/json", b"application/json; charset=utf-8")
-_UNUSUAL = (b"origin", b"transfer-encoding", b"content-encoding", b"expect", b"upgrade")
+_UNUSUAL = frozenset((b"origin", b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"))
 
 Headers = dict[bytes, bytes]
 Pairs = Iterable[tuple[bytes, bytes]]
@@ -96,7 +96,7 @@ class ShortWay(HttpToolsProtocol):
             and headers.get(b"content-type", b"").lower() in _JSON
             and length.isdigit()
             and 0 < int(length) <= ORDINARY
-            and not any(name in headers for name in _UNUSUAL)
+            and _UNUSUAL.isdisjoint(headers)
         )
         return headers if ordinary and self._is_free() else None
 
