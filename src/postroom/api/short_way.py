@@ -136,6 +136,8 @@ class _Cycle:
 
     def set(self) -> None:
         """Something came in: more of the body, its end, or the end of the connection."""
+        if self.response_complete:
+            return
         if self.disconnected:
             if self._taken is not None:
                 self._taken.cancel()
