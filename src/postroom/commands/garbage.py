@@ -9,6 +9,5 @@ _YOUNG = 20_000
 
 def collect_rarely() -> None:
     """Leave alone what was loaded until now, and look through the rest now and then."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 10, 10)
