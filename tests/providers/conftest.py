@@ -1,14 +1,14 @@
 import pytest
 import respx
 
+from postroom.outgoing import Dialer, Http
 from postroom.providers.resend import Resend
-from postroom.resources import open_http
 from tests.providers.resend_wire import API, ResendWire
 
 
 @pytest.fixture
 async def http():
-    async with open_http() as client:
+    async with Http(Dialer(allow_private=True)) as client:
         yield client
 
 

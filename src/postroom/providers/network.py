@@ -11,6 +11,7 @@ import httpx
 import orjson
 
 from postroom.errors import ProviderRefused, ProviderSlow, ProviderUnreachable
+from postroom.outgoing import PrivateAddress, PrivateAddressError
 from postroom.providers.base import Attachment, Outcome, OutcomeKind, OutgoingMail
 
 CONNECT_SECONDS = 5.0
@@ -23,6 +24,10 @@ CALL_ERRORS = (httpx.RequestError, httpx.InvalidURL, UnicodeError, TimeoutError)
 def outcome_of_failure(title: str, failure: Exception) -> Outcome:
     """What a call that got no whole answer means; only what failed before the first byte is provably not sent."""
     match failure:
+        case PrivateAddressError() | PrivateAddress():
+            return Outcome(
+                OutcomeKind.MISCONFIGURED, reason=private_address(title), code="private_address"
+            )
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
             return Outcome(
                 OutcomeKind.NOT_SENT, reason=f"{title} could not be reached.", code="unreachable"
@@ -42,11 +47,18 @@ def outcome_of_failure(title: str, failure: Exception) -> Outcome:
     )
 
 
+def private_address(title: str) -> str:
+    """Says nothing of the address: whoever typed the name need not learn what it leads to."""
+    return f"The address of {title} must not lead to a private address."
+
+
 @contextmanager
 def asking(title: str) -> Iterator[None]:
     """Turn what a call raises into what somebody who waits for it can read."""
     try:
         yield
+    except PrivateAddressError:
+        raise ProviderRefused(422, private_address(title), code="private_address") from None
     except (httpx.ConnectTimeout, httpx.PoolTimeout):
         raise ProviderUnreachable(f"{title} could not be reached.") from None
     except (httpx.TimeoutException, TimeoutError):

@@ -16,6 +16,7 @@ import httpx
 import orjson
 
 from postroom.errors import Problem, ProviderRefused
+from postroom.outgoing import Http
 from postroom.providers.base import (
     Answer,
     Attachment,
@@ -83,7 +84,7 @@ class Paubox(Provider):
     secret_fields = ("apiKey",)
     checklist = CHECKLIST
 
-    def __init__(self, credentials: Mapping[str, Any], http: httpx.AsyncClient) -> None:
+    def __init__(self, credentials: Mapping[str, Any], http: Http) -> None:
         super().__init__(credentials, http)
         usual = IN_BULK_FOR_HEALTH_DATA if credentials.get("phiAllowed") else MOST_IN_BULK
         asked = int(credentials.get("bulkSize") or usual)
