@@ -12,10 +12,10 @@ import httpx
 import orjson
 import redis.asyncio
 import uvloop
+from tests.doubles.wire import Exchange, HttpServer
 
 from bench import load
 from bench.rig import PASSWORD, Process, Rig, free_port
-from tests.doubles.wire import Exchange, HttpServer
 
 PATH = "/v2/email/outbound-emails"
 CONNECTIONS = 32  # as many as a worker has calls under way to one account
@@ -74,6 +74,7 @@ async def use_vendor(r: Rig, url: str) -> None:
         "accessKeyId": "AKIARIG",
         "secretAccessKey": "secret-key-of-the-rig",
         "endpointUrl": url,
+        "ratePerSecond": 10_000,
     }
     who = {"email": f"single-{uuid4().hex[:8]}@example.com", "password": PASSWORD}
     async with httpx.AsyncClient(base_url=r.url, trust_env=False) as http:
@@ -97,7 +98,9 @@ async def bare(url: str, count: int) -> float:
         {
             "FromEmailAddress": "rig@postroom.test",
             "Destination": {"ToAddresses": ["user@example.com"]},
-            "Content": {"Simple": {"Subject": {"Data": "Mail"}, "Body": {"Text": {"Data": "x" * 900}}}},
+            "Content": {
+                "Simple": {"Subject": {"Data": "Mail"}, "Body": {"Text": {"Data": "x" * 900}}}
+            },
             "EmailTags": [{"Name": "bare", "Value": "1"}],
         }
     )

@@ -3,6 +3,7 @@ import respx
 
 from postroom.outgoing import Dialer, Http
 from postroom.providers.resend import Resend
+from tests.doubles.wire import HttpServer
 from tests.providers.resend_wire import API, ResendWire
 
 
@@ -21,3 +22,12 @@ def wire():
 @pytest.fixture
 def resend(wire, http):
     return Resend({"apiKey": "re_sk-canary"}, http)
+
+
+@pytest.fixture
+async def mute():
+    """A server that listens, reads, and never says a word."""
+    server = HttpServer(lambda exchange: None)
+    await server.start()
+    yield server
+    await server.stop()

@@ -1,5 +1,7 @@
 """httpx's client over our transport: no redirects, no cookies, no proxy from the environment, one attempt."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -7,6 +9,20 @@ import httpx
 from postroom import __version__
 from postroom.outgoing import transport as wires
 from postroom.outgoing.dial import Dialer
+
+CONNECT_SECONDS = 5.0
+_ALWAYS = {
+    "Accept": "application/json",
+    # A compressed answer could unfold to anything.
+    "Accept-Encoding": "identity",
+    "User-Agent": f"postroom/{__version__}",
+}
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> httpx.URL:
+    """Reading an address costs as much as sending to it, and most calls go to a few."""
+    return httpx.URL(text)
 
 
 def origin_of(url: str) -> tuple[str, int] | None:
@@ -30,10 +46,28 @@ class Http(httpx.AsyncClient):
             transport=self._wires,
             follow_redirects=False,
             trust_env=False,
-            timeout=httpx.Timeout(30, connect=5, pool=5),
-            # A compressed answer could unfold to anything.
-            headers={"User-Agent": f"postroom/{__version__}", "Accept-Encoding": "identity"},
+            headers=_ALWAYS,
         )
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        seconds: float,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        """One request and its whole answer in so many seconds; what it raises tells what may be sent."""
+        connect = min(CONNECT_SECONDS, seconds)
+        request = httpx.Request(
+            method,
+            _url(url),
+            headers={**_ALWAYS, **headers},
+            content=content,
+            extensions={"timeout": {"connect": connect, "pool": connect, "read": seconds}},
+        )
+        return await self.send(request)
 
     async def send(
         self, request: httpx.Request, *, stream: bool = False, **unused: Any

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections import defaultdict
+from collections.abc import Mapping
 
 import httpx
 
@@ -16,6 +17,8 @@ from postroom.outgoing.dial import Dialer, PrivateAddress
 from postroom.outgoing.wire import Wire
 
 AT_ONCE = 200  # requests under way in one process
+LONGEST = 30.0  # seconds from the first try for a connection to the last byte, where nothing else was said
+CONNECT = 5.0
 KEPT_SECONDS = 4.0  # many servers hang up after five: a request must not meet their farewell
 _PORTS = {"http": 80, "https": 443}
 
@@ -29,21 +32,24 @@ class PrivateAddressError(httpx.ConnectError):
 class Transport(httpx.AsyncBaseTransport):
     """HTTP/1.1 over connections that the dialer makes."""
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Dialer, tls: ssl.SSLContext | None = None) -> None:
         self._dialer = dialer
+        self._tls = tls
         self._room = asyncio.Semaphore(AT_ONCE)
         self._idle: dict[Origin, list[Wire]] = defaultdict(list)  # the warmest is the last
-        self._tls: ssl.SSLContext | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
         origin, head = origin_of(request.url), _head(request)
         limits = request.extensions.get("timeout", {})
-        await self._enter(limits.get("pool"))
+        until = asyncio.get_running_loop().time() + _seconds(limits, "read", LONGEST)
+        await self._enter(_seconds(limits, "pool", CONNECT))
         try:
-            wire = self._take(origin) or await self._open(origin, limits.get("connect"))
-            answer = await wire.exchange(head, body, limits.get("read"))
+            wire = self._take(origin)
+            if wire is None:
+                wire = await self._open(origin, _seconds(limits, "connect", CONNECT))
+            answer = await wire.exchange(head, body, until)
         finally:
             self._room.release()
         self._give_back(origin, wire)
@@ -64,7 +70,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     # ── Connections ──────────────────────────────────────────────────────────────────────────────
 
-    async def _enter(self, seconds: float | None) -> None:
+    async def _enter(self, seconds: float) -> None:
         if not self._room.locked():
             await self._room.acquire()
             return
@@ -107,9 +113,8 @@ class Transport(httpx.AsyncBaseTransport):
                 del self._idle[origin]
         self._sweep = loop.call_later(KEPT_SECONDS, self._close_cold) if self._idle else None
 
-    async def _open(self, origin: Origin, seconds: float | None) -> Wire:
+    async def _open(self, origin: Origin, seconds: float) -> Wire:
         scheme, host, port = origin
-        seconds = 5.0 if seconds is None else seconds
         try:
             async with asyncio.timeout(seconds):
                 sock = await self._dialer.connect(host, port, seconds)
@@ -135,6 +140,11 @@ class Transport(httpx.AsyncBaseTransport):
             Wire, sock=sock, ssl=self._tls, server_hostname=host, ssl_shutdown_timeout=1
         )
         return wire
+
+
+def _seconds(limits: Mapping[str, float | None], name: str, usual: float) -> float:
+    given = limits.get(name)
+    return usual if given is None else given
 
 
 def _tls_context() -> ssl.SSLContext:

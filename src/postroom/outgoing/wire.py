@@ -44,13 +44,16 @@ class Wire(asyncio.Protocol):
         """Whether another request may be written: nothing is under way, and nobody has hung up."""
         return self._done is None and not self.closed and not self._transport.is_closing()
 
-    async def exchange(self, head: bytes, body: bytes, seconds: float | None) -> Answer:
-        """Write a request, once, and read its answer.
+    async def exchange(self, head: bytes, body: bytes, until: float) -> Answer:
+        """Write a request, once, and read its answer before the loop's time `until`.
 
         Raises ConnectError when nothing was written; everything else leaves open what the server has.
         """
         if not self.is_usable:
             raise httpx.ConnectError("The server closed the connection before the request.")
+        if self._loop.time() >= until:
+            self.close()
+            raise httpx.ConnectTimeout("No time was left to write the request.")
         self._answer = Answer()
         self._keep = False
         self._done = self._loop.create_future()
@@ -60,7 +63,7 @@ class Wire(asyncio.Protocol):
             else:
                 self._transport.write(head)
                 self._transport.write(body)
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(until):
                 answer = await self._done
         except TimeoutError:
             self.close()

@@ -14,7 +14,6 @@ from postroom.errors import ProviderRefused, ProviderSlow, ProviderUnreachable
 from postroom.outgoing import PrivateAddress, PrivateAddressError
 from postroom.providers.base import Attachment, Outcome, OutcomeKind, OutgoingMail
 
-CONNECT_SECONDS = 5.0
 ASK_SECONDS = 10.0  # for a call that somebody waits for
 
 # Everything that a call may raise; none of it is a bug of ours.
@@ -31,6 +30,12 @@ def outcome_of_failure(title: str, failure: Exception) -> Outcome:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
             return Outcome(
                 OutcomeKind.NOT_SENT, reason=f"{title} could not be reached.", code="unreachable"
+            )
+        case httpx.LocalProtocolError():
+            return Outcome(
+                OutcomeKind.MISCONFIGURED,
+                reason=f"The credentials of {title} hold characters that no header may hold.",
+                code="header",
             )
         case httpx.InvalidURL() | httpx.UnsupportedProtocol() | UnicodeError():
             return Outcome(
@@ -71,10 +76,6 @@ def refused(status: int, message: str, code: str | None = None) -> ProviderRefus
     """The vendor's status and sentence; a redirect or a stranger's page is a bad gateway."""
     sentence = message if message.endswith((".", "!", "?")) else f"{message}."
     return ProviderRefused(status if status >= 400 else 502, sentence, code=code)
-
-
-def timeout_of(seconds: float) -> httpx.Timeout:
-    return httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
 
 
 def is_page(response: httpx.Response) -> bool:

@@ -5,7 +5,6 @@ Nothing is fetched but the certificate and the confirmation, both from an addres
 region; what the message says must merely be that same address.
 """
 
-import asyncio
 import base64
 import binascii
 import re
@@ -162,21 +161,13 @@ async def _fetch_key(http: Http, url: str) -> RSAPublicKey:
 
 async def _fetch(http: Http, url: str) -> bytes:
     """A small document from AWS; our own trouble to get it must end in a 5xx, so that SNS tries again."""
-    body = b""
     try:
-        async with (
-            asyncio.timeout(_SECONDS),
-            http.stream("GET", url, follow_redirects=False, timeout=_SECONDS) as response,
-        ):
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _LARGEST_CERTIFICATE:
-                    break
+        response = await http.call("GET", url, _SECONDS, headers={})
     except CALL_ERRORS:
         raise ProviderUnreachable("Amazon SNS could not be reached.") from None
-    if response.status_code != 200 or len(body) > _LARGEST_CERTIFICATE:
+    if response.status_code != 200 or len(response.content) > _LARGEST_CERTIFICATE:
         raise ProviderUnreachable("Amazon SNS did not answer as it should.")
-    return body
+    return response.content
 
 
 # ── Subscription ─────────────────────────────────────────────────────────────────────────────────
