@@ -16,7 +16,7 @@ import httpx
 from postroom.outgoing.dial import Dialer, PrivateAddress
 from postroom.outgoing.wire import Wire
 
-AT_ONCE = 200  # requests under way in one process
+AT_ONCE = 400  # requests under way in one process
 LONGEST = 30.0  # seconds from the first try for a connection to the last byte, where nothing else was said
 CONNECT = 5.0
 KEPT_SECONDS = 4.0  # many servers hang up after five: a request must not meet their farewell
