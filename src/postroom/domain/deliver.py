@@ -109,6 +109,11 @@ class Delivery:
     def has_room(self) -> bool:
         return len(self._lanes) < LANES_AT_ONCE and not self._stopping
 
+    @property
+    def is_calling(self) -> bool:
+        """Whether mails are being handed over at this moment."""
+        return bool(self._calls)
+
     def hear(self, lane: Lane) -> None:
         """A bell: drain the lane, or look again if it is being drained already."""
         if self._stopping:
