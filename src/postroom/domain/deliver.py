@@ -29,6 +29,7 @@ from postroom.providers.base import (
     OutcomeKind,
     OutgoingMail,
 )
+from postroom.providers.quoting import unquoted
 from postroom.queue import Lane, ring
 from postroom.resources import RedisError, Resources
 
@@ -301,7 +302,7 @@ class Delivery:
             log.exception("provider raised", extra={"attempt": str(attempt.id)})
             answer = Answer.all(len(mails), Outcome(OutcomeKind.UNKNOWN, reason="Internal error."))
         await self._give(connection, slot, _lesson(answer, sent, loop.time() - sent))
-        return answer
+        return unquoted(answer, mails)
 
     async def _give(self, connection: OpenConnection, slot: Slot, lesson: Lesson) -> None:
         try:
