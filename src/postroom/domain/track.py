@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import text
 
 from postroom.crypto import recipient_key
-from postroom.domain import content, quota
+from postroom.domain import content, quota, unsubscribe
 from postroom.domain.accept import bare_address
 from postroom.domain.settle import Refunds, drop_empty_attempts
 from postroom.domain.status import (
@@ -201,10 +201,23 @@ async def track_events(
         fresh = await _remember(session, resources.keys, connection_id, events, found)
         new = [(event, found.get(event.event_id)) for event in fresh]
         refunds = await _apply(session, resources, [(e, key) for e, key in new if key is not None])
+        left = await unsubscribe.note_leavers(session, _leavers(resources.keys, new))
         # From here these events count, once.
         await session.commit()
+        await unsubscribe.withdraw_all(session, resources.redis, left)
     await quota.give_back(resources.redis, refunds)
     return len(fresh)
+
+
+def _leavers(
+    keys: Keys, events: Sequence[tuple[DeliveryEvent, MailKey | None]]
+) -> list[unsubscribe.Leaver]:
+    """Who unsubscribed at the vendor."""
+    return [
+        unsubscribe.Leaver(*key, recipient_key(keys.index, bare_address(event.recipient)))
+        for event, key in events
+        if event.kind is EventKind.UNSUBSCRIBED and key is not None and event.recipient
+    ]
 
 
 async def _find_mails(
