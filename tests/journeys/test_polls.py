@@ -70,7 +70,7 @@ async def test_a_worker_that_hands_over_a_mail_says_so(world, office, paubox):
     mail_id = await world.sent(project)
     await world.until(lambda: _is(office.delivery.is_calling))
     await world.until_status(project, mail_id, "sent")
-    assert not office.delivery.is_calling
+    await world.until(lambda: _is(not office.delivery.is_calling))
 
 
 async def _is(held: bool) -> bool:
