@@ -13,21 +13,26 @@ RUN mkdir -p /built && if [ -f package.json ]; then npm run build -- --outDir /b
 
 # ── The installed program ────────────────────────────────────────────────────────────────────────
 FROM ${PYTHON_IMAGE} AS program
+# Optional parts, such as aws for Amazon SES by the server's own role.
+ARG EXTRAS=
 ARG UV_VERSION=0.13.8
 ARG HATCHLING_VERSION=1.33.0
 RUN python -m venv /build && /build/bin/python -m pip install --quiet --no-cache-dir \
       --disable-pip-version-check "uv==${UV_VERSION}" "hatchling==${HATCHLING_VERSION}" \
     && python -m venv --without-pip /opt/postroom
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 VIRTUAL_ENV=/opt/postroom
-COPY requirements-runtime.lock /src/
+COPY requirements.lock requirements-runtime.lock /src/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /build/bin/uv pip install --compile-bytecode --require-hashes -r /src/requirements-runtime.lock
+    /build/bin/uv pip install --require-hashes -r /src/requirements-runtime.lock
 COPY pyproject.toml README.md LICENSE alembic.ini /src/
 COPY migrations /src/migrations
 COPY src /src/src
 COPY --from=dashboard /built /src/src/postroom/dashboard/static
 RUN cd /src && /build/bin/python -m hatchling build -t wheel -d /wheel \
-    && /build/bin/uv pip install --compile-bytecode --no-cache --no-deps /wheel/*.whl
+    && /build/bin/uv pip install --no-cache --no-deps /wheel/*.whl \
+    && if [ -n "${EXTRAS}" ]; then \
+         /build/bin/uv pip install --constraints requirements.lock "$(ls /wheel/*.whl)[${EXTRAS}]"; \
+       fi
 
 # ── What runs ────────────────────────────────────────────────────────────────────────────────────
 FROM ${PYTHON_IMAGE}

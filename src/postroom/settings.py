@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from uuid import UUID
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -43,6 +44,8 @@ class Settings(BaseSettings):
     paubox_endpoint: str | None = None
     paubox_webhook_token: SecretStr | None = None
     email_from: str | None = None
+    # Projects whose SES account may be this server's own AWS role: their ids, or `all`.
+    ses_host_role: Annotated[tuple[str, ...], NoDecode] = ()
 
     free_monthly_limit: int = Field(default=100, ge=-1)
     pro_monthly_limit: int = Field(default=50_000, ge=-1)
@@ -54,12 +57,22 @@ class Settings(BaseSettings):
     allow_private_addresses: bool = False
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "ses_host_role", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("ses_host_role")
+    @classmethod
+    def _names_projects(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value == ("all",):
+            return value
+        try:
+            return tuple(str(UUID(part)) for part in value)
+        except ValueError:
+            raise ValueError("ids of projects, separated by commas, or all") from None
 
     @field_validator("encryption_key")
     @classmethod
@@ -84,6 +97,10 @@ class Settings(BaseSettings):
     def encryption_keys(self) -> list[bytes]:
         """The keys in order: the first seals, every one opens."""
         return [bytes.fromhex(k.strip()) for k in self.encryption_key.get_secret_value().split(",")]
+
+    def lends_host_role(self, project_id: UUID | None) -> bool:
+        """Whether this project may send by the server's own AWS credentials."""
+        return self.ses_host_role == ("all",) or str(project_id) in self.ses_host_role
 
     @property
     def sqlalchemy_url(self) -> str:

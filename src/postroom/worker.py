@@ -164,7 +164,7 @@ async def ask(ctx: dict[Any, Any]) -> None:
     """Each minute: ask vendors about mails nothing was heard of, and look at who fell silent."""
     office: PostOffice = ctx["office"]
     await learn_rates.learn_rates(office.resources, office.book)
-    await poll.poll_due(office.resources, office.book)
+    await poll.poll_due(office.resources, office.book, lambda: office.delivery.is_calling)
     await account_health.watch(office.resources)
 
 

@@ -12,6 +12,7 @@ from postroom.domain import rehearse
 from postroom.domain.content import Content, seal
 from postroom.ids import new_id
 from postroom.models import MailContent, MailLog
+from postroom.providers import BY_NAME
 from postroom.providers.base import Attachment, OutgoingMail
 from postroom.resources import Resources
 from tests.factories import MadeProject, make_connection, make_member, make_project, set_columns
@@ -91,6 +92,49 @@ async def test_steps_are_ticked_as_they_are_done(client, resources: Resources) -
     steps = {step["key"]: step["done"] for step in data["checklist"]}
     assert steps["health_data"] is steps["switch"] is steps["revoke"] is steps["request"] is True
     assert steps["test_mail"] is False
+
+
+async def test_a_project_with_health_data_learns_that_it_cannot_move_to_resend(
+    client, resources: Resources
+) -> None:
+    project = await make_project(resources, phi=True)
+    await make_connection(resources, project.id, "paubox", apiKey="k" * 20, phiAllowed=True)
+    await put_mail(resources, project)
+    data = (await ask(client, project, to="resend")).json()["data"]
+    (refused,) = data["refused"]
+    assert (data["carried"], refused["mails"]) == (0, 1)
+    assert refused["reason"] == "This project carries health data, and Resend may not."
+    steps = {step["key"]: step["done"] for step in data["checklist"]}
+    assert steps["health_data"] is False
+
+
+# From agreement to revocation, as the vendors' own guides go; each vendor has those that concern it.
+THE_WAY = [
+    "agreement",
+    "domain",
+    "production",
+    "key",
+    "tls",
+    "health_data",
+    "request",
+    "old_sdk",
+    "smtp",
+    "templates",
+    "webhook",
+    "old_webhooks",
+    "overrides",
+    "test_mail",
+    "switch",
+    "dns",
+    "revoke",
+]
+
+
+@pytest.mark.parametrize("to", ["resend", "paubox", "ses", "smtp"])
+def test_the_steps_to_every_vendor_go_the_same_way(to: str) -> None:
+    keys = [step.key for step in BY_NAME[to].checklist]
+    assert keys == [key for key in THE_WAY if key in keys]
+    assert {"domain", "key", "request", "old_sdk", "test_mail", "switch", "revoke"} <= set(keys)
 
 
 async def test_a_sealed_log_is_read_and_a_lost_key_is_survived(

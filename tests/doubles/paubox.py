@@ -62,6 +62,9 @@ class PauboxDouble:
         self.bodies: list[Any] = []
         self.receipts: dict[str, dict[str, Any]] = {}  # what the receipt shall be instead
         self.page: int | None = None  # answer everything with a web page of this status
+        self.receipt_seconds = 0.0  # how long it thinks about a question
+        self.asked_at: list[float] = []  # when the questions came
+        self.asking = self.most_asking = 0  # questions that wait for their answers, and their peak
 
     async def __aenter__(self) -> Self:
         await self._server.start()
@@ -104,6 +107,13 @@ class PauboxDouble:
         if not exchange.path.endswith("/message_receipt"):
             exchange.answer_json(405, {"error": "Method not allowed"})
             return
+        self.asked_at.append(exchange.arrived)
+        self.asking += 1
+        self.most_asking = max(self.most_asking, self.asking)
+        asyncio.get_running_loop().call_later(self.receipt_seconds, self._tell_of, exchange)
+
+    def _tell_of(self, exchange: Exchange) -> None:
+        self.asking -= 1
         made = parse_qs(exchange.query).get("sourceTrackingId", [""])[0]
         accepted = self.ledger.mails.get(made)
         if accepted is None:

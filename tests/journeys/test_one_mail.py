@@ -158,6 +158,29 @@ async def test_the_webhook_moves_a_mail_and_the_timeline_tells_it(world, office)
     assert "delivered" in kinds
 
 
+@pytest.mark.parametrize(
+    ("told", "detail", "step"),
+    [
+        ("delivered", {}, "delivered"),
+        ("bounced", {"bounce": {"type": "Permanent"}}, "hard_bounced"),
+    ],
+)
+async def test_looking_at_a_mail_adds_nothing_that_is_known_to_its_timeline(
+    world, office, told, detail, step
+) -> None:
+    project = await world.project()
+    mail_id = await world.sent(project, to=f"{told}@example.com")
+    mail = await world.until_status(project, mail_id, "sent")
+    body = event(told, mail["resendEmailId"], **detail)
+    path = await webhook_path(world, project)
+    await world.client.post(path, content=body, headers=signed(body))
+    for _ in range(2):
+        answer = await world.client.get(f"/api/mail/logs/{mail_id}", headers=project.key)
+    assert answer.json()["data"]["last_event"] == told
+    happened = [e["type"] for e in answer.json()["data"]["events"] if e["source"] == "provider"]
+    assert happened == [step]
+
+
 async def test_a_webhook_that_comes_twice_counts_once(world, office) -> None:
     project = await world.project()
     path = await webhook_path(world, project)

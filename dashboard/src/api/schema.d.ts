@@ -3224,14 +3224,20 @@ export interface components {
         SesFields: {
             /**
              * Accesskeyid
-             * Format: password
+             * @default null
              */
-            accessKeyId: string;
+            accessKeyId?: string | null;
             /**
              * Configurationset
              * @default null
              */
             configurationSet?: string | null;
+            /**
+             * Credentials
+             * @default keys
+             * @enum {string}
+             */
+            credentials?: "keys" | "role";
             /**
              * Endpointurl
              * @default null
@@ -3256,9 +3262,9 @@ export interface components {
             region: string;
             /**
              * Secretaccesskey
-             * Format: password
+             * @default null
              */
-            secretAccessKey: string;
+            secretAccessKey?: string | null;
             /**
              * Sessiontoken
              * @default null

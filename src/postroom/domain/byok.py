@@ -50,8 +50,7 @@ async def own_connections(session: Session, project_id: UUID) -> Sequence[Connec
 
 async def verify(http: Http, settings: Settings, name: str, fields: credentials.Fields) -> None:
     """Try credentials before they are kept; a refusal carries the vendor's own words."""
-    provider = open_provider(http, settings, name, fields.options() | fields.secrets())
-    await _asked(provider.verify())
+    await _asked(_opened(http, settings, name, fields).verify())
 
 
 async def verify_health_data(
@@ -60,8 +59,20 @@ async def verify_health_data(
     """Ask the vendor what stands against health data, where a person says that nothing does."""
     check_health_data(name, fields)
     if fields.phi_allowed:
-        provider = open_provider(http, settings, name, fields.options() | fields.secrets())
-        await _asked(provider.check_health_data())
+        await _asked(_opened(http, settings, name, fields).check_health_data())
+
+
+def _opened(http: Http, settings: Settings, name: str, fields: credentials.Fields) -> Provider:
+    # Whether the server's role may be used was asked before, in `check_host_role`.
+    given = {**fields.options(), **fields.secrets(), "hostRole": True}
+    return open_provider(http, settings, name, given)
+
+
+def check_host_role(settings: Settings, project_id: UUID, fields: credentials.Fields) -> None:
+    """Refuse the server's own credentials where its operator does not lend them to the project."""
+    refusal = credentials.host_role_refusal(settings, project_id, fields.options())
+    if refusal is not None:
+        raise InvalidPayload.at(*refusal, code="host_role_not_allowed")
 
 
 async def _asked(question: Awaitable[None]) -> None:

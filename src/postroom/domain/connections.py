@@ -131,10 +131,13 @@ class ConnectionBook:
         if row is None or row.removed_at is not None or row.provider not in BY_NAME:
             raise ConnectionGone(f"Connection {connection_id} is gone.")
         settings, keys = self._resources.settings, self._resources.keys
+        refused = credentials.host_role_refusal(settings, row.project_id, row.options)
         given = {
             **_secrets(row, settings, keys),
             "ratePerSecond": row.rate_per_second,
             "phiAllowed": row.phi_allowed,
+            # Asked each time: what the operator took back is not used any more.
+            "hostRole": refused is None,
         }
         provider = open_provider(self._resources.http, settings, row.provider, given)
         token = keyed_token(keys.index, f"credential:{provider.fingerprint}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -132,8 +133,11 @@ class PauboxFields(Fields):
 class SesFields(Fields):
     hint = "accessKeyId"
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
-    access_key_id: Secret
-    secret_access_key: Secret
+    credentials: Literal["keys", "role"] = (
+        "keys"  # role: this server's own, where its operator lends it
+    )
+    access_key_id: Secret | None = None
+    secret_access_key: Secret | None = None
     session_token: Secret | None = None
     configuration_set: Word | None = None
     topic_arns: (
@@ -144,6 +148,17 @@ class SesFields(Fields):
         | None
     ) = None
     endpoint_url: WebAddress | None = None
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        given = (self.access_key_id, self.secret_access_key, self.session_token)
+        if self.credentials == "role" and any(given):
+            raise ValueError(
+                'With credentials "role" leave accessKeyId, secretAccessKey and sessionToken out.'
+            )
+        if self.credentials == "keys" and not all(given[:2]):
+            raise ValueError("Provide accessKeyId and secretAccessKey.")
+        return self
 
     def health_data_refusal(self) -> str | None:
         if self.configuration_set is None:
@@ -220,6 +235,29 @@ FIELDS: dict[str, type[Fields]] = {
 def hint_of(secret: str | None) -> str | None:
     """The last four characters, of a secret long enough to spare them."""
     return secret[-4:] if secret and len(secret) >= _HINT_NEEDS else None
+
+
+def host_role_refusal(
+    settings: Settings, project_id: UUID | None, options: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """Why an account with these options may not use the server's own AWS role: the field and a sentence.
+
+    Whoever sets up a project types these options. Without the operator's word any project could send, and
+    read of the account, as the server; with an address of its own it could have the role's token sent there.
+    """
+    if options.get("credentials") != "role":
+        return None
+    if not settings.lends_host_role(project_id):
+        return (
+            "credentials",
+            "The operator of this server does not lend its AWS role to this project (SES_HOST_ROLE).",
+        )
+    if options.get("endpointUrl") and not settings.allow_private_addresses:
+        return (
+            "endpointUrl",
+            'With credentials "role" the address is AWS\'s own: leave endpointUrl out.',
+        )
+    return None
 
 
 def defaults(settings: Settings, provider: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from postroom.providers.base import (
     OutcomeKind,
     OutgoingMail,
 )
+from postroom.providers.quoting import unquoted
 from postroom.queue import Lane, ring
 from postroom.resources import RedisError, Resources
 
@@ -114,6 +115,11 @@ class Delivery:
     @property
     def has_room(self) -> bool:
         return len(self._lanes) < LANES_AT_ONCE and not self._stopping
+
+    @property
+    def is_calling(self) -> bool:
+        """Whether mails are being handed over at this moment."""
+        return bool(self._calls)
 
     def hear(self, lane: Lane) -> None:
         """A bell: drain the lane, or look again if it is being drained already."""
@@ -300,7 +306,7 @@ class Delivery:
             log.exception("provider raised", extra={"attempt": str(attempt.id)})
             answer = Answer.all(len(mails), Outcome(OutcomeKind.UNKNOWN, reason="Internal error."))
         await self._give(connection, slot, _lesson(answer, sent, loop.time() - sent))
-        return answer
+        return unquoted(answer, mails)
 
     def _count(self, number: int, accepted: int) -> None:
         """Keep the account's figure; all calls of a moment are added up before Redis is told."""

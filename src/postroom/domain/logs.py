@@ -15,10 +15,10 @@ from postroom.crypto import recipient_key
 from postroom.domain import pace, track
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
 from postroom.domain.deliver import rate_of
-from postroom.domain.status import SHOWN, State
+from postroom.domain.status import EVENT_STATES, SHOWN, State
 from postroom.errors import InvalidPayload, NotFound, Unsealable, Unsupported
 from postroom.ids import first_id_at
-from postroom.providers.base import LiveStatus
+from postroom.providers.base import DeliveryEvent, LiveStatus
 from postroom.queue import BULK, TRANSACTIONAL
 from postroom.resources import Keys, RedisError, Resources, Session
 
@@ -234,8 +234,20 @@ async def live_status(resources: Resources, book: ConnectionBook, row: Any) -> L
         live = await connection.provider.fetch_status(row.provider_id)
     except (ConnectionGone, Unsealable, Unsupported):
         return None
-    await track.track_events(resources, row.connection_id, live.events)
+    await track.track_events(resources, row.connection_id, _news(row, live.events))
     return live
+
+
+def _news(row: Any, events: Sequence[DeliveryEvent]) -> Sequence[DeliveryEvent]:
+    """Those that say more than is known: an answer is a state, and nothing happens because somebody looks.
+
+    Resend's answer does not even tell a hard bounce from a soft one, when the webhook already did.
+    """
+    moving = [event for event in events if event.kind in EVENT_STATES]
+    if len(moving) != 1:
+        return events  # of several recipients, each of whom has a state of their own
+    known = SHOWN[State(row.status)]
+    return [e for e in events if e not in moving or SHOWN[EVENT_STATES[e.kind]] != known]
 
 
 async def _may_ask(resources: Resources, connection: OpenConnection) -> bool:

@@ -113,7 +113,7 @@ async def rehearse(resources: Resources, project_id: UUID, to: str, last: int = 
         own = {row.provider: row for row in await byok.own_connections(session, project_id)}
         seen = await _seen(session, project_id, own.get(to))
     target = _open(resources, vendor, own.get(to))
-    tried = _try(resources.keys, target, rows)
+    tried = _try(resources.keys, target, rows, _refused_at_all(project, vendor))
     current = project.provider or resources.settings.shared_provider
     return Rehearsal(
         provider=to,
@@ -144,13 +144,20 @@ async def _seen(session: Session, project_id: UUID, row: Connection | None) -> A
 # ── The mails ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _try(keys: Keys, target: Provider, rows: Sequence[Any]) -> _Tried:
+def _refused_at_all(project: Any, vendor: type[Provider]) -> str | None:
+    """Why no mail of this project may go there, whatever is in it."""
+    if project.phi and not vendor.capabilities.health_data:
+        return f"This project carries health data, and {vendor.title} may not."
+    return None
+
+
+def _try(keys: Keys, target: Provider, rows: Sequence[Any], refusal: str | None) -> _Tried:
     tried = _Tried()
     for row in rows:
         mail, whole = _mail_of(keys, row)
         tried.whole += whole
         tried.with_tags += bool(mail.tags)
-        sentence = target.refuses(mail)
+        sentence = refusal or target.refuses(mail)
         if sentence is None:
             tried.carried += 1
             continue

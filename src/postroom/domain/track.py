@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import text
 
 from postroom.crypto import recipient_key
-from postroom.domain import content, quota
+from postroom.domain import content, quota, unsubscribe
 from postroom.domain.accept import bare_address
 from postroom.domain.settle import Refunds, drop_empty_attempts
 from postroom.domain.status import (
@@ -25,7 +25,8 @@ from postroom.domain.status import (
     next_status,
 )
 from postroom.providers import PROVIDERS
-from postroom.providers.base import DeliveryEvent, EventKind, without_addresses
+from postroom.providers.base import DeliveryEvent, EventKind, OutgoingMail, without_addresses
+from postroom.providers.quoting import without_words, words_of
 from postroom.resources import Keys, Resources, Session
 
 log = logging.getLogger(__name__)
@@ -184,6 +185,7 @@ class _Mail:
     recipients: tuple[str, ...]
     states: dict[str, list[Any]]
     provider_id: str | None
+    words: frozenset[str] = frozenset()  # what no reason may repeat
     at: Any = None
 
 
@@ -199,10 +201,23 @@ async def track_events(
         fresh = await _remember(session, resources.keys, connection_id, events, found)
         new = [(event, found.get(event.event_id)) for event in fresh]
         refunds = await _apply(session, resources, [(e, key) for e, key in new if key is not None])
+        left = await unsubscribe.note_leavers(session, _leavers(resources.keys, new))
         # From here these events count, once.
         await session.commit()
+        await unsubscribe.withdraw_all(session, resources.redis, left)
     await quota.give_back(resources.redis, refunds)
     return len(fresh)
+
+
+def _leavers(
+    keys: Keys, events: Sequence[tuple[DeliveryEvent, MailKey | None]]
+) -> list[unsubscribe.Leaver]:
+    """Who unsubscribed at the vendor."""
+    return [
+        unsubscribe.Leaver(*key, recipient_key(keys.index, bare_address(event.recipient)))
+        for event, key in events
+        if event.kind is EventKind.UNSUBSCRIBED and key is not None and event.recipient
+    ]
 
 
 async def _find_mails(
@@ -323,9 +338,12 @@ async def _apply(
 
 def _locked(keys: Keys, row: Any) -> _Mail:
     recipients = tuple(row.recipients)
+    words: frozenset[str] = frozenset()
     if row.sealed is not None:
         opened = orjson.loads(keys.ring.unseal(bytes(row.sealed), b"log:" + row.id.bytes))
         recipients = tuple(opened["recipients"])
+        # Reasons lie in clear beside what is sealed, and a mail server may quote the subject.
+        words = words_of(OutgoingMail("", "", recipients, opened["subject"] or ""))
     return _Mail(
         project_id=row.project_id,
         id=row.id,
@@ -337,22 +355,23 @@ def _locked(keys: Keys, row: Any) -> _Mail:
         recipients=recipients,
         states=dict(row.recipient_states or {}),
         provider_id=row.provider_id,
+        words=words,
     )
 
 
-def reason_of(event: DeliveryEvent) -> str | None:
+def reason_of(event: DeliveryEvent, words: frozenset[str] = frozenset()) -> str | None:
     """What the log says of an event: our word where there is one, else the vendor's sentence."""
     said = EVENT_REASONS.get(event.kind)
     if said is not None:
         return said
-    return without_addresses(event.reason) if event.reason else None
+    return without_words(without_addresses(event.reason), words) if event.reason else None
 
 
 def _move(mail: _Mail, event: DeliveryEvent) -> None:
     """One event's effect on a mail and on the recipient that it names."""
     after = next_status(mail.status, event.kind)
     if after > mail.status:
-        mail.reason = reason_of(event)
+        mail.reason = reason_of(event, mail.words)
         mail.status = after
     # The slot of a mail that failed comes back; that of one which arrived after all is paid again.
     mail.refunded = mail.status is State.FAILED
@@ -362,7 +381,7 @@ def _move(mail: _Mail, event: DeliveryEvent) -> None:
         before = State(mail.states.get(index, [0, None])[0])
         state = next_status(before, event.kind)
         if state > before:
-            mail.states[index] = [int(state), reason_of(event)]
+            mail.states[index] = [int(state), reason_of(event, mail.words)]
 
 
 def _indexes(recipients: Sequence[str], named: str | None) -> list[str]:

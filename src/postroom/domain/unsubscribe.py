@@ -5,6 +5,7 @@ import binascii
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -23,6 +24,18 @@ _UNSUBSCRIBE = text(
     """
 update contacts set unsubscribed = true
   where project_id = :project and audience_id = :audience and id = :id
+"""
+)
+# A person who told the vendor leaves the audience of the broadcast whose mail they had.
+_LEFT_AT_VENDOR = text(
+    """
+update contacts c set unsubscribed = true
+  from unnest(cast(:project as uuid[]), cast(:mail as uuid[]), cast(:key as bigint[]))
+      u(project_id, mail_id, key)
+    join mail_logs m on m.project_id = u.project_id and m.id = u.mail_id
+    join broadcasts b on b.id = m.broadcast_id and b.project_id = m.project_id
+  where c.audience_id = b.audience_id and c.recipient_key = u.key and not c.unsubscribed
+  returning c.project_id, c.audience_id, c.id
 """
 )
 # Mails of broadcasts under way that wait for their hand-over; there are few such broadcasts.
@@ -91,6 +104,34 @@ async def unsubscribe(session: Session, redis: Redis, ticket: Ticket) -> None:
     # From here no broadcast to this audience reaches them.
     await session.commit()
     await quota.give_back(redis, refunds)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaver:
+    """Somebody whom the vendor heard, by one of our mails."""
+
+    project_id: UUID
+    mail_id: UUID
+    recipient_key: int
+
+
+async def note_leavers(session: Session, leavers: Sequence[Leaver]) -> Sequence[Any]:
+    """Take them out of the audiences; the caller commits, and then gives the answer to `withdraw_all`."""
+    values = {
+        "project": [leaver.project_id for leaver in leavers],
+        "mail": [leaver.mail_id for leaver in leavers],
+        "key": [leaver.recipient_key for leaver in leavers],
+    }
+    return (await session.execute(_LEFT_AT_VENDOR, values)).all() if leavers else ()
+
+
+async def withdraw_all(session: Session, redis: Redis, contacts: Sequence[Any]) -> None:
+    """Take back what waits for people who left, in whatever audiences."""
+    for contact in contacts:
+        refunds = await withdraw(session, contact.project_id, contact.audience_id, [contact.id])
+        # What waited for this person has its final state.
+        await session.commit()
+        await quota.give_back(redis, refunds)
 
 
 async def withdraw(

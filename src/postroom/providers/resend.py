@@ -38,6 +38,7 @@ from postroom.providers.resend_answers import (
     refusal,
 )
 from postroom.providers.resend_events import REF_TAG, REPORTED, read_signed, read_status
+from postroom.providers.resend_guide import CHECKLIST
 from postroom.providers.resend_lists import ResendAudiences, ResendBroadcasts
 
 BASE_URL = "https://api.resend.com"
@@ -72,6 +73,7 @@ class Resend(Provider):
         health_data=False,
     )
     secret_fields = ("apiKey", "webhookSecret")
+    checklist = CHECKLIST
 
     @property
     def fingerprint(self) -> str:

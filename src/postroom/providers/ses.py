@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/Welcome.html
 """
 
+import asyncio
 import base64
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from postroom.errors import ProviderUnreachable
 from postroom.providers import mime, sns
 from postroom.providers.base import (
     Answer,
@@ -25,6 +27,7 @@ from postroom.providers.base import (
     Provider,
     WebhookRequest,
 )
+from postroom.providers.host_role import HOST_ROLE, AwsKeys, HostRoleAway, NoHostRole
 from postroom.providers.network import (
     ASK_SECONDS,
     CALL_ERRORS,
@@ -53,6 +56,7 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]{1,870}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _OURS = frozenset({REF_HEADER.lower()})
 _SEND = "/v2/email/outbound-emails"
+NOT_LENT = "This server's AWS role is not lent to this project."
 
 # How far each endpoint's clock is ahead of ours, once it has complained.
 _AHEAD: dict[str, float] = {}
@@ -80,7 +84,9 @@ class Ses(Provider):
 
     @property
     def fingerprint(self) -> str:
-        return f"accessKeyId={self._text('accessKeyId')}\nendpoint={self._endpoint}"
+        # A role's keys change by the hour; it stays the same account.
+        who = "role" if self._by_role else f"accessKeyId={self._text('accessKeyId')}"
+        return f"{who}\nendpoint={self._endpoint}"
 
     def refuses(self, mail: OutgoingMail) -> str | None:
         recipients = len(mail.to) + len(mail.cc) + len(mail.bcc)
@@ -110,6 +116,12 @@ class Ses(Provider):
         try:
             # One attempt, ever: whoever repeats a SendEmail sends twice.
             response = await self._call("POST", _SEND, self.capabilities.call_timeout, body)
+        except NoHostRole as none:
+            return Answer.all(
+                1, Outcome(OutcomeKind.MISCONFIGURED, reason=str(none), code="no_role")
+            )
+        except HostRoleAway as away:
+            return Answer.all(1, Outcome(OutcomeKind.NOT_SENT, reason=str(away), code="role_away"))
         except CALL_ERRORS as failure:
             return Answer.all(1, outcome_of_failure(self.title, failure))
         self._learn_clock(response)
@@ -176,16 +188,33 @@ class Ses(Provider):
     def _missing(self) -> str | None:
         if not _REGION.fullmatch(self._text("region")):
             return "The region of Amazon SES is missing or none."
+        if self._by_role:
+            return None if self.credentials.get("hostRole") else NOT_LENT
         if not (self._text("accessKeyId") and self._text("secretAccessKey")):
             return "The access key of Amazon SES is missing."
         return None
+
+    @property
+    def _by_role(self) -> bool:
+        return self._text("credentials") == "role"
+
+    async def _keys(self) -> AwsKeys:
+        if self._by_role:
+            return await HOST_ROLE.keys()
+        token = self._text("sessionToken") or None
+        return AwsKeys(self._text("accessKeyId"), self._text("secretAccessKey"), token)
 
     async def _ask(self, path: str) -> httpx.Response:
         """A GET that somebody waits for; raises what they can read."""
         if (missing := self._missing()) is not None:
             raise refused(401, missing, "missing_key")
-        with asking(self.title):
-            response = await self._call("GET", path, ASK_SECONDS)
+        try:
+            with asking(self.title):
+                response = await self._call("GET", path, ASK_SECONDS)
+        except NoHostRole as none:
+            raise refused(422, str(none), "no_role") from None
+        except HostRoleAway as away:
+            raise ProviderUnreachable(str(away)) from None
         self._learn_clock(response)
         return response
 
@@ -193,17 +222,23 @@ class Ses(Provider):
         self, method: str, path: str, seconds: float, body: bytes = b""
     ) -> httpx.Response:
         url = self._endpoint + path
+        # The role's keys may have to be fetched first.
+        async with asyncio.timeout(seconds):
+            headers = await self._signed(method, url, body)
+        return await self.http.call(method, url, seconds, headers=headers, content=body)
+
+    async def _signed(self, method: str, url: str, body: bytes) -> Mapping[str, str]:
+        keys = await self._keys()
         signer = Signer(
-            self._text("accessKeyId"),
-            self._text("secretAccessKey"),
-            self._text("sessionToken") or None,
+            keys.access_key_id,
+            keys.secret_access_key,
+            keys.session_token,
             self._text("region"),
             "ses",
         )
         ahead = timedelta(seconds=_AHEAD.get(self._endpoint, 0.0))
         given = {"content-type": "application/json"} if body else {}
-        headers = signer.headers(method, url, given, body, datetime.now(UTC) + ahead)
-        return await self.http.call(method, url, seconds, headers=headers, content=body)
+        return signer.headers(method, url, given, body, datetime.now(UTC) + ahead)
 
     def _learn_clock(self, response: httpx.Response) -> None:
         ahead = clock_of(response)

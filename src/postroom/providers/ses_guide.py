@@ -40,6 +40,11 @@ CHECKLIST: tuple[Step, ...] = (
         "The application talks to Postroom alone; nothing of it changes with the provider.",
     ),
     Step(
+        "smtp",
+        "Move what still sends by SMTP",
+        "email-smtp.<region>.amazonaws.com, port 465 (TLS) or 587 (STARTTLS), SMTP credentials of the region.",
+    ),
+    Step(
         "templates",
         "Bring templates over",
         "`postroom templates import --from ses` reads GetEmailTemplate's JSON; Postroom renders them.",

@@ -90,13 +90,19 @@ export const VENDORS: Record<string, Vendor> = {
     fields: [
       { name: "region", label: "Region", hint: "Such as eu-west-1.", required: true },
       {
+        name: "credentials",
+        label: "Credentials",
+        hint: "keys: those below. role: this server's own AWS role, where its operator lends it to the project.",
+        kind: "choice",
+        choices: ["keys", "role"],
+      },
+      {
         name: "accessKeyId",
         label: "Access key id",
         hint: "An IAM user that may ses:SendEmail.",
         secret: true,
-        required: true,
       },
-      { name: "secretAccessKey", label: "Secret access key", secret: true, required: true },
+      { name: "secretAccessKey", label: "Secret access key", secret: true },
       {
         name: "sessionToken",
         label: "Session token",
