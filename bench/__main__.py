@@ -50,6 +50,8 @@ def main() -> None:
         began = monotonic()
         print(f"measuring {name} ...", file=sys.stderr)
         measured[name] = run_async(bench(args.rounds, max(1, int(count * args.scale))))
+        for row in measured[name]:
+            print(row.line(name), file=sys.stderr)
         print(f"measured {name} in {monotonic() - began:.0f} s", file=sys.stderr)
         if args.write:
             # After each part: what was measured is kept, should a later part fail.

@@ -150,7 +150,7 @@ async def history(rounds: int, rows: int) -> list[Row]:
         empty = await stack.enter_async_context(rig(workers=0, vendor=UNPACED))
         made = await make(full.database_url, await keys_of(full), full.project_id, rows)
         print(made, file=sys.stderr)
-        lists = await _lists(full, rows, max(rounds, 1))
+        listed = await lists(full, rows, max(rounds, 1))
         ours, theirs = [], []
         for number in range(rounds + 1):
             mine = await pile_and_drain(full, count)
@@ -169,7 +169,7 @@ async def history(rounds: int, rows: int) -> list[Row]:
             "drained mails over the same history", [d.drains for d in ours], goal, against,
             [d.drains for d in theirs],
         ),
-        *lists,
+        *listed,
     ]  # fmt: skip
 
 
@@ -184,11 +184,11 @@ async def keys_of(r: Rig) -> Keys:
         await engine.dispose()
 
 
-async def _lists(r: Rig, rows: int, rounds: int) -> list[Row]:
+async def lists(r: Rig, rows: int, rounds: int) -> list[Row]:
     """p99 of each list, asked for one after another over one connection."""
     client = load.Client()
     await client.open("127.0.0.1", r.api_ports[0])
-    deep = await _cursors(r, min(1000, int(rows * 0.4) // PAGE - 20))
+    deep = await _cursors(r, min(1000, max(1, int(rows * 0.38) // PAGE - 20)))
     people = max(1, rows // MAILS_A_PERSON)
     asked: dict[str, Callable[[int], str]] = {
         "first page": lambda n: "",

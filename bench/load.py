@@ -27,6 +27,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r\nretry-after: *\d", re.IGNORECASE)
 _REST = 0.05  # seconds before a request is repeated
 _TICK = 0.001
+_IDLE = 3.0  # seconds; servers close idle connections after five
 
 
 @dataclass
@@ -110,20 +111,26 @@ def send_requests(
 class Client(asyncio.Protocol):
     """One keep-alive connection; whoever asks is told the answer, or None when it broke."""
 
-    __slots__ = ("_body_ends", "_buffer", "_then", "_transport")
+    __slots__ = ("_address", "_body_ends", "_buffer", "_then", "_transport", "free_since")
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._then: Callable[[bytes | None], None] | None = None
         self._buffer = b""
         self._body_ends = 0
+        self._address = ("", 0)
+        self.free_since = 0.0
 
     @property
     def is_open(self) -> bool:
         return self._transport is not None
 
     async def open(self, host: str, port: int) -> None:
+        self._address = (host, port)
         await asyncio.get_running_loop().create_connection(lambda: self, host, port)
+
+    async def open_again(self) -> None:
+        await self.open(*self._address)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -168,7 +175,9 @@ class Client(asyncio.Protocol):
 
 
 async def ask(client: Client, request: bytes) -> bytes:
-    """One request and its answer, for whoever asks now and then."""
+    """One request and its answer, for whoever asks now and then (a server closes what is long idle)."""
+    if not client.is_open:
+        await client.open_again()
     answered: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
     client.ask(request, answered.set_result)
     answer = await answered
@@ -324,6 +333,8 @@ class _Open:
     def start(self, number: int, meant: float) -> None:
         request = self.run.request(number)
         self.under_way += 1
+        if self.free and not self.is_fresh(self.free[-1]):
+            self.close_stale()
         if self.free:
             self.send(self.free.pop(), request, meant)
         elif len(self.all) < self.most:
@@ -332,6 +343,16 @@ class _Open:
             self.run.later(self.connect_and_send(client, request, meant))
         else:
             self.waiting.append((request, meant))
+
+    def is_fresh(self, client: Client) -> bool:
+        return client.is_open and perf_counter() - client.free_since < _IDLE
+
+    def close_stale(self) -> None:
+        """The latest of them is stale, so all are: the server closes them, and no request must meet that."""
+        for client in self.free:
+            client.close()
+            self.all.remove(client)
+        self.free.clear()
 
     async def connect_and_send(self, client: Client, request: bytes, meant: float) -> None:
         try:
@@ -356,6 +377,7 @@ class _Open:
         if self.waiting:
             self.send(client, *self.waiting.popleft())
         else:
+            client.free_since = perf_counter()
             self.free.append(client)
 
     def lose(self, client: Client) -> None:
