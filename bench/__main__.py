@@ -24,7 +24,7 @@ BENCHES: dict[str, tuple[Bench, int]] = {
     "accept": (accepts.accept, 12_000),
     "tail": (accepts.tail, 12_000),
     "drain": (drains.drain, 20_000),
-    "pace": (drains.pace, 8_000),
+    "pace": (drains.pace, 12_000),
     "latency": (drains.latency, 100),
     "history": (history.history, 10_000_000),
     "two": (accepts.two, 12_000),

@@ -135,7 +135,7 @@ def _line(what: str, values: list[float], middle: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--requests", type=int, default=12_000, help="to measure the rate with")
+    parser.add_argument("--requests", type=int, default=20_000, help="to measure the rate with")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     args = parser.parse_args()
     text = run_async(run(args.minutes, args.requests))
