@@ -1,7 +1,7 @@
 """How fast mails are accepted: against peers, near the limit, and by two processes."""
 
 from bench import load
-from bench.drains import pile_and_drain
+from bench.drains import pile_and_drain_together
 from bench.rig import Rig, rig
 from bench.stage import (
     UNPACED,
@@ -90,7 +90,7 @@ async def two(rounds: int, count: int) -> list[Row]:
     async with rig(apis=2, workers=0, vendor=UNPACED) as r:
         for number in range(rounds + 1):
             for apis, rates, drains in ((1, one, one_drain), (2, both, both_drain)):
-                done = await pile_and_drain(r, count, apis, apis)
+                done = await pile_and_drain_together(r, count, apis, apis)
                 if number:
                     rates.append(done.accepts)
                     drains.append(done.drains)

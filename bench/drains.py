@@ -9,6 +9,7 @@ from time import time
 from typing import Any
 
 import orjson
+from redis.asyncio import Redis
 
 from bench import load
 from bench.rig import Rig, rig
@@ -21,8 +22,10 @@ from bench.stage import (
     must_be_equal,
     peer_env,
     told,
+    until_idle,
 )
 from bench.table import Goal, Row
+from postroom.queue import Lane, ring
 
 # BullMQ's rate rises until about here and stays (10, 50, 100, 200, 500 were tried).
 BULLMQ_AT_ONCE = 100
@@ -47,15 +50,42 @@ async def pile(r: Rig, count: int, apis: int = 1) -> float:
     return share * apis / max(one.seconds for one in done)
 
 
-async def pile_and_drain(r: Rig, count: int, apis: int = 1, workers: int = 1) -> Drained:
-    """Accept while nobody drains, then let fresh workers drain: both rates."""
+async def pile_and_drain(r: Rig, count: int) -> Drained:
+    """Accept while nobody drains, then let a fresh worker drain: both rates."""
+    before = await r.report()
+    accepts = await pile(r, count)
+    worker = await r.add_worker()
+    drains = await _drained(r, before, count)
+    await worker.stop()
+    return Drained(accepts, drains)
+
+
+async def pile_and_drain_together(r: Rig, count: int, apis: int, workers: int) -> Drained:
+    """The same by several APIs and workers, the workers all ready before the first mail may leave.
+
+    Else the first would drain while the others still load their modules on the cores that it needs.
+    """
     before = await r.report()
     accepts = await pile(r, count, apis)
+    await r.sql("update outbox set waits_until = now() + interval '1 hour'")
     started = [await r.add_worker() for _ in range(workers)]
-    await r.wait_handed_over(before["distinct_refs"] + count, 120)
-    await r.wait_empty(60)
+    for worker in started:
+        await until_idle(worker.pid)
+    await r.sql("vacuum outbox")
+    lanes = await r.sql("update outbox set waits_until = null returning connection_id, stream")
+    redis = Redis.from_url(r.redis_url)
+    await ring(redis, {Lane(row["connection_id"], row["stream"]) for row in lanes}, time())
+    await redis.aclose()
+    drains = await _drained(r, before, count)
     for worker in started:
         await worker.stop()
+    return Drained(accepts, drains)
+
+
+async def _drained(r: Rig, before: dict[str, Any], count: int) -> float:
+    """Wait until everything is handed over and settled; mails a second from the first settled to the last."""
+    await r.wait_handed_over(before["distinct_refs"] + count, 120)
+    await r.wait_empty(60)
     await ask_no_more(r)
     after = await r.report()
     must_be_equal("mails handed over twice", after["duplicates"], 0)
@@ -66,7 +96,7 @@ async def pile_and_drain(r: Rig, count: int, apis: int = 1, workers: int = 1) ->
         r.project_id,
         count,
     )
-    return Drained(accepts, count / row["s"])
+    return float(count / row["s"])
 
 
 async def ask_no_more(r: Rig) -> None:
@@ -81,8 +111,8 @@ async def drain(rounds: int, count: int) -> list[Row]:
     async with rig(workers=0, vendor=UNPACED) as r:
         for number in range(rounds + 1):
             mine = (await pile_and_drain(r, count)).drains
-            plain, hard = await _arq(r, count // 16), await _arq(r, count // 8, "--tuned")
-            bull = await _bullmq(r, count)
+            plain, hard = await arq_rate(r, count // 16), await arq_rate(r, count // 8, "--tuned")
+            bull = await bullmq_rate(r, count)
             if number:
                 ours.append(mine)
                 arq.append(plain)
@@ -97,12 +127,12 @@ async def drain(rounds: int, count: int) -> list[Row]:
     ]
 
 
-async def _arq(r: Rig, jobs: int, *how: str) -> float:
+async def arq_rate(r: Rig, jobs: int, *how: str) -> float:
     argv = [sys.executable, "-m", "bench.noop", "--arq", str(jobs), *how]
     return (await told(argv, r.env))["rate"]
 
 
-async def _bullmq(r: Rig, jobs: int) -> float:
+async def bullmq_rate(r: Rig, jobs: int) -> float:
     argv = ["node", str(PEERS / "noop.mjs"), str(jobs), str(BULLMQ_AT_ONCE)]
     return (await told(argv, r.env | peer_env(r)))["rate"]
 

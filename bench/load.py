@@ -42,6 +42,7 @@ class Load:
     codes: "array[int]" = field(default_factory=lambda: array("H"))
     bodies: list[bytes] = field(default_factory=list)
     lost: int = 0  # connections that broke in mid-request, or could not be made
+    why: Counter[str] = field(default_factory=Counter)  # how they were lost
     unanswered: int = 0  # requests that were still waiting when an open loop's patience ended
     silent: int = 0  # answers of 429 and 503 that did not say Retry-After
 
@@ -111,7 +112,15 @@ def send_requests(
 class Client(asyncio.Protocol):
     """One keep-alive connection; whoever asks is told the answer, or None when it broke."""
 
-    __slots__ = ("_address", "_body_ends", "_buffer", "_then", "_transport", "free_since")
+    __slots__ = (
+        "_address",
+        "_body_ends",
+        "_buffer",
+        "_then",
+        "_transport",
+        "broke_by",
+        "free_since",
+    )
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -120,6 +129,7 @@ class Client(asyncio.Protocol):
         self._body_ends = 0
         self._address = ("", 0)
         self.free_since = 0.0
+        self.broke_by = ""
 
     @property
     def is_open(self) -> bool:
@@ -127,7 +137,11 @@ class Client(asyncio.Protocol):
 
     async def open(self, host: str, port: int) -> None:
         self._address = (host, port)
-        await asyncio.get_running_loop().create_connection(lambda: self, host, port)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: self, host, port)
+        except OSError as error:
+            self.broke_by = f"not made: {type(error).__name__}"
+            raise
 
     async def open_again(self) -> None:
         await self.open(*self._address)
@@ -163,6 +177,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport, self._buffer, self._body_ends = None, b"", 0
+        self.broke_by = "closed by the server" if error is None else type(error).__name__
         then, self._then = self._then, None
         if then is not None:
             then(None)
@@ -221,6 +236,10 @@ class _Run:
         if self.keep_bodies:
             load.bodies.append(body_of(answer))
 
+    def lose(self, client: Client) -> None:
+        self.load.lost += 1
+        self.load.why[client.broke_by] += 1
+
     def end(self) -> None:
         """Raise what broke the generator itself, if anything did."""
         if self.broken.done():
@@ -278,7 +297,7 @@ class _Closed:
         """The next request; with `insist` the same one until it is answered."""
         again = answer is None or status_of(answer) in {409, 503}
         if answer is None:
-            self.run.load.lost += 1
+            self.run.lose(self.client)
         if self.run.insist and again:
             asyncio.get_running_loop().call_later(_REST, self.send)
             return
@@ -381,7 +400,7 @@ class _Open:
             self.free.append(client)
 
     def lose(self, client: Client) -> None:
-        self.run.load.lost += 1
+        self.run.lose(client)
         self.under_way -= 1
         self.all.remove(client)
         if self.waiting:

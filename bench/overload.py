@@ -128,7 +128,7 @@ def page(seen: Seen) -> str:
         f"| answered 200 | {during.statuses[200]:,} ({accepted:,.0f}/s) |",
         *(f"| answered {code} | {during.statuses[code]:,} |" for code in sorted(REFUSALS)),
         f"| of these with Retry-After | {refused - during.silent:,} of {refused:,} |",
-        f"| connections lost | {during.lost:,} |",
+        f"| connections lost | {during.lost:,}{_why(during)} |",
         f"| never answered | {during.unanswered:,} |",
         f"| median, p99 of the calm before | {_ms(seen.before, 0.5)}, {_ms(seen.before, 0.99)} |",
         f"| median, p99 of those accepted in the overload | {1e3 * load.percentile(took, 0.5):,.0f} ms,"
@@ -138,6 +138,11 @@ def page(seen: Seen) -> str:
         "| handed over twice | 0 |",
     ]
     return "\n".join(lines)
+
+
+def _why(done: load.Load) -> str:
+    told = ", ".join(f"{n:,} {why}" for why, n in done.why.most_common())
+    return f" ({told})" if told else ""
 
 
 def _ms(done: load.Load, share: float) -> str:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlsplit
 
 import psutil
@@ -54,7 +55,7 @@ class Side:
 def must_be_200(what: str, done: load.Load, count: int) -> None:
     if dict(done.statuses) != {200: count} or done.lost or done.unanswered:
         raise SystemExit(
-            f"{what}: answers {dict(done.statuses)} of {count}, lost {done.lost},"
+            f"{what}: answers {dict(done.statuses)} of {count}, lost {done.lost} {dict(done.why)},"
             f" unanswered {done.unanswered}"
         )
 
@@ -75,6 +76,17 @@ async def until_open(port: int, process: Process) -> None:
             continue
         writer.close()
         return
+
+
+async def until_idle(pid: int, seconds: float = 60) -> None:
+    """Wait until a process that has just started has nothing more to load."""
+    before, give_up = 0.0, monotonic() + seconds
+    # An idle worker takes a few hundredths of a second of each second.
+    while (now := cpu_seconds(pid)) < 0.5 or now - before > 0.1:
+        if monotonic() > give_up:
+            raise SystemExit(f"process {pid} does not come to rest")
+        before = now
+        await asyncio.sleep(0.7)
 
 
 # ── Peers ────────────────────────────────────────────────────────────────────────────────────────

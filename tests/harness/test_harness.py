@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
+import redis.asyncio
 from bench import drains, footprint, history, stage
 from bench.accepts import send_side
 from bench.rig import Rig, rig
@@ -72,6 +74,26 @@ async def test_history_is_as_real_and_the_log_finds_it(here: Rig) -> None:
 async def _indexes(r: Rig) -> set[str]:
     rows = await r.sql("select indexdef from pg_indexes where tablename = 'mail_logs'")
     return {row["indexdef"] for row in rows}
+
+
+@pytest.mark.skipif(
+    not (stage.PEERS / "node_modules").exists(), reason="the peers are installed by their first run"
+)
+async def test_the_peers_in_node_do_the_work_they_are_compared_by(here: Rig) -> None:
+    express = await stage.express_server(here)
+    await express.round(here.key, 100)
+    env = here.env | stage.peer_env(here)
+    connection = await asyncpg.connect(env["DATABASE_URL"])
+    try:
+        assert await connection.fetchval("select count(*) from peer_mails") == 100
+    finally:
+        await connection.close()
+    client = redis.asyncio.from_url(env["REDIS_URL"])
+    try:
+        assert await client.llen("bull:mails:wait") == 100
+    finally:
+        await client.aclose()
+    assert await drains.bullmq_rate(here, 500) > 0
 
 
 def test_growth_is_the_slope_of_the_line_through_all_points() -> None:
