@@ -84,7 +84,7 @@ async def pile_and_drain_together(r: Rig, count: int, apis: int, workers: int) -
 
 async def _drained(r: Rig, before: dict[str, Any], count: int) -> float:
     """Wait until everything is handed over and settled; mails a second from the first settled to the last."""
-    await r.wait_handed_over(before["distinct_refs"] + count, 120)
+    await r.wait_handed_over(before["distinct_refs"] + count, 120 + count / 200)
     await r.wait_empty(60)
     await ask_no_more(r)
     after = await r.report()

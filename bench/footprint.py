@@ -11,7 +11,7 @@ import psutil
 
 from bench import load
 from bench.rig import ROOT, Process, Rig, free_port, rig
-from bench.stage import CONNECTIONS, UNPACED, must_be_200, must_be_equal
+from bench.stage import CONNECTIONS, UNPACED, must_be_200, must_be_equal, until_idle
 from bench.table import Goal, Row
 
 MB = 1_000_000
@@ -36,6 +36,8 @@ async def memory(rounds: int, count: int) -> list[Row]:
     """Resident memory of API and worker while both do all they can; one long run, not rounds."""
     seen: dict[str, list[tuple[float, float]]] = {"API": [], "worker": []}
     async with rig(vendor=UNPACED) as r:
+        for process in (r.apis[0], r.workers[0]):
+            await until_idle(process.pid)
         sending = asyncio.create_task(_full_load(r, count))
         while not sending.done():
             await asyncio.sleep(0.5)

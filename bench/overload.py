@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bench import load
 from bench.load import run_async
+from bench.load_soak import most
 from bench.rig import Rig, rig
-from bench.soak import most
 from bench.stage import UNPACED, must_be_200, must_be_equal
 from bench.table import Place, machine
 

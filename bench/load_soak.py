@@ -1,4 +1,4 @@
-"""Twenty minutes at four fifths of what the API takes, the worker draining: `python -m bench.soak`.
+"""Twenty minutes at four fifths of what the API takes, the worker draining: `python -m bench.load_soak`.
 
 Looked at meanwhile: the memory of both processes, the outbox table and its dead rows, the median and the p99 of
 each minute. At the end every mail that was accepted must have been handed over, once.
@@ -133,7 +133,7 @@ def _line(what: str, values: list[float], middle: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.load_soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--requests", type=int, default=20_000, help="to measure the rate with")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
