@@ -45,8 +45,8 @@ cover: install dashboard ## the suite with branch coverage, 90 % at least
 crash: install ## the long crash suite (up to 30 minutes); writes docs/reliability.md
 	@$(BIN)/python -m bench.crash
 
-bench: install ## the benchmarks as a table of medians and ratios; writes docs/benchmarks.md
-	@$(BIN)/python -m bench
+bench: install ## the benchmarks as a table of medians and ratios (25 minutes); writes docs/benchmarks.md
+	@$(BIN)/python -m bench --write $(ARGS)
 
 fmt: install ## format and mend what can be mended
 	@$(BIN)/ruff format src tests bench migrations dashboard/*.py && $(BIN)/ruff check --fix src tests bench migrations

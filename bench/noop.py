@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import time
 from typing import Annotated, Any
@@ -64,7 +65,7 @@ def main() -> None:
     if args.port:
         serve(args.port)
     else:
-        print(asyncio.run(arq_rate(args.arq, args.tuned)))
+        print(json.dumps({"rate": asyncio.run(arq_rate(args.arq, args.tuned))}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,170 @@
+"""Three times as much as the API takes, for half a minute: `python -m bench.overload`.
+
+Requests start at their rate whatever becomes of those before them. Whoever is refused must be told when to come
+again, whatever was accepted must be handed over, and once the load is over everything must be as before soon.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import load
+from bench.load import run_async
+from bench.load_soak import most
+from bench.rig import Rig, rig
+from bench.stage import UNPACED, must_be_200, must_be_equal
+from bench.table import Place, machine
+
+PLACE = Place(Path(__file__).parent.parent / "docs" / "reliability.md", "overload")
+TIMES = 3
+CALM = 0.4  # of the rate that the API takes: what it is asked before and after
+WINDOW = 0.5  # seconds for which a p99 is taken
+RECOVERED_WITHIN = 5.0
+# Each waits for its answer, so that the API may have more requests at once than it lets wait.
+CONNECTIONS = 8000
+REFUSALS = {429, 503}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An overload, and the calm before and after it."""
+
+    rate: float
+    seconds: float
+    before: load.Load
+    during: load.Load
+    after: load.Load
+
+    @property
+    def normal(self) -> float:
+        """The p99 up to which things are as before: twice that of the calm before, and 50 ms at least."""
+        return max(0.05, 2 * self.before.percentile(0.99))
+
+    @property
+    def recovered(self) -> float | None:
+        """Seconds from the load's end until every later half second is normal again; None: it never was."""
+        lasted = max(self.after.starts)
+        windows = [i * WINDOW for i in range(int(lasted / WINDOW))]
+        late = [at for at in windows if not self._is_normal(at)]
+        if late and late[-1] == windows[-1]:
+            return None
+        return late[-1] + WINDOW if late else 0.0
+
+    def _is_normal(self, at: float) -> bool:
+        took = self.after.latencies_of(200, at, at + WINDOW)
+        return bool(took) and load.percentile(took, 0.99) <= self.normal
+
+
+async def run(seconds: float, measured_with: int) -> Seen:
+    async with rig(vendor=UNPACED) as r:
+        rate = await most(r, measured_with)
+        await r.wait_handed_over(4 * measured_with, 120)
+        await r.wait_empty(60)
+        before = await _calm(r, rate, 10)
+        url = f"{r.url}/api/mail/send"
+        sends = load.send_requests(url, r.key)
+        overload = asyncio.create_task(
+            load.run_at_rate(url, sends, TIMES * rate, seconds, CONNECTIONS)
+        )
+        await asyncio.sleep(seconds)
+        # The last of the load still wait for their answers: that is what must pass soon.
+        after = await _calm(r, rate, 15)
+        during = await overload
+        accepted = await _accepted(r)
+        told = 4 * measured_with + sum(one.statuses[200] for one in (before, during, after))
+        if accepted < told:
+            raise SystemExit(f"answered 200: {told}, on disk: {accepted}")
+        await r.wait_handed_over(accepted, 300)
+        await r.wait_empty(120)
+        report = await r.report()
+    must_be_200("the calm before", before, sum(before.statuses.values()))
+    must_be_equal("mails handed over", report["mails_accepted"], accepted)
+    must_be_equal("mails handed over twice", report["duplicates"], 0)
+    return Seen(rate, seconds, before, during, after)
+
+
+async def _calm(r: Rig, rate: float, seconds: float) -> load.Load:
+    url = f"{r.url}/api/mail/send"
+    return await load.run_at_rate(url, load.send_requests(url, r.key), CALM * rate, seconds, 2000)
+
+
+async def _accepted(r: Rig) -> int:
+    (row,) = await r.sql("select count(*) n from mail_logs")
+    return int(row["n"])
+
+
+def problems(seen: Seen) -> list[str]:
+    """What must not be."""
+    found = []
+    others: Counter[int] = Counter(
+        {code: n for code, n in seen.during.statuses.items() if code not in {200, *REFUSALS}}
+    )
+    if others:
+        found.append(f"other answers than 200, 429 and 503: {dict(others)}")
+    if seen.during.unanswered:
+        found.append(f"{seen.during.unanswered} requests were not answered within 30 s")
+    if seen.during.silent:
+        found.append(f"{seen.during.silent} refusals without Retry-After")
+    if seen.recovered is None or seen.recovered > RECOVERED_WITHIN:
+        found.append(f"not as before within {RECOVERED_WITHIN:g} s: {seen.recovered}")
+    return found
+
+
+def page(seen: Seen) -> str:
+    during = seen.during
+    refused = sum(during.statuses[code] for code in REFUSALS)
+    took = during.latencies_of(200)
+    recovered = "never" if seen.recovered is None else f"{seen.recovered:.1f} s"
+    accepted = during.statuses[200] / during.seconds
+    lines = [
+        f"Measured on {machine()}; {TIMES} times {seen.rate:,.0f} requests/s for {seen.seconds:g} s, a worker"
+        f" draining; {CALM:.0%} of that rate before and after.",
+        "",
+        "| what | |",
+        "|---|---|",
+        f"| answered 200 | {during.statuses[200]:,} ({accepted:,.0f}/s) |",
+        *(f"| answered {code} | {during.statuses[code]:,} |" for code in sorted(REFUSALS)),
+        f"| of these with Retry-After | {refused - during.silent:,} of {refused:,} |",
+        f"| connections lost | {during.lost:,}{_why(during)} |",
+        f"| never answered | {during.unanswered:,} |",
+        f"| median, p99 of the calm before | {_ms(seen.before, 0.5)}, {_ms(seen.before, 0.99)} |",
+        f"| median, p99 of those accepted in the overload | {1e3 * load.percentile(took, 0.5):,.0f} ms,"
+        f" {1e3 * load.percentile(took, 0.99):,.0f} ms |",
+        f"| load's end → p99 as before (at most {1e3 * seen.normal:.0f} ms) | {recovered} |",
+        "| accepted and not handed over | 0 |",
+        "| handed over twice | 0 |",
+    ]
+    return "\n".join(lines)
+
+
+def _why(done: load.Load) -> str:
+    told = ", ".join(f"{n:,} {why}" for why, n in done.why.most_common())
+    return f" ({told})" if told else ""
+
+
+def _ms(done: load.Load, share: float) -> str:
+    return f"{1e3 * done.percentile(share):.1f} ms"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--requests", type=int, default=12_000, help="to measure the rate with")
+    parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
+    args = parser.parse_args()
+    seen = run_async(run(args.seconds, args.requests))
+    text = page(seen)
+    print(text)
+    if args.write:
+        PLACE.write(text)
+    found = problems(seen)
+    for problem in found:
+        print(f"MISSED: {problem}", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
