@@ -9,6 +9,7 @@ HANDED_OVER = Counter(
     ["provider", "outcome"],
 )
 QUOTA_REFUSALS = Counter("postroom_quota_refusals", "Requests over the monthly limit.")
+OVERLOADS = Counter("postroom_overloads", "Requests refused because too much waited already.")
 RATE_REFUSALS = Counter("postroom_rate_refusals", "Requests over the rate limit.")
 WEBHOOK_REFUSALS = Counter(
     "postroom_webhook_refusals", "Webhooks that did not prove where they came from.", ["provider"]

@@ -270,6 +270,15 @@ async def test_a_server_that_is_told_to_stop_answers_what_it_took_up(
     assert headers["connection"] == "close"
 
 
+async def test_under_too_large_a_load_it_is_refused_before_it_is_looked_at(
+    running, project, monkeypatch
+) -> None:
+    monkeypatch.setattr(Intake, "is_late", True)
+    ((status, headers, answer),) = await running.ask(a_request(project.secret_key, b"{"))
+    assert (status, answer["code"]) == (503, "overloaded")
+    assert 1 <= int(headers["retry-after"]) <= 2
+
+
 async def test_what_nobody_foresaw_is_answered_without_details(
     running, project, monkeypatch
 ) -> None:

@@ -21,7 +21,7 @@ from postroom.api.shell import ANSWER_HEADERS, request_id_of
 from postroom.domain.accept import Acceptor
 from postroom.domain.projects import Caller, CallerCache
 from postroom.domain.rates import Rates
-from postroom.domain.submissions import Accepted
+from postroom.domain.submissions import Accepted, busy
 from postroom.errors import Problem
 
 PATH = b"/api/mail/send"
@@ -65,7 +65,10 @@ class Desk:
         return caller if self._rates.admits_now(caller.project_id, limit) else None
 
     def take(self, caller: Caller, headers: Headers, body: bytes) -> asyncio.Future[Accepted]:
-        """Have the mail written down; raises what is wrong with it."""
+        """Have the mail written down; raises what is wrong with it, Overloaded before anything else."""
+        if self._acceptor.is_late:
+            # Checking and sealing cost more than refusing: under a load that is too large that would be all we do.
+            raise busy()
         key = headers.get(b"idempotency-key")
         named = None if key is None else key.decode("latin-1")
         return send.accept_now(self._acceptor, caller, body, named)

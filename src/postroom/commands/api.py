@@ -56,6 +56,9 @@ def _serve(host: str, port: int, workers: int) -> None:
         # Forwarded headers are read by us, and only from TRUSTED_PROXIES.
         proxy_headers=False,
         server_header=False,
+        # Longer than the proxies and clients in front of it keep a connection, or one of their requests would meet
+        # a connection that is just being closed.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

@@ -99,6 +99,11 @@ class Acceptor:
         self._filler = filler
         self._turns = Turns()
 
+    @property
+    def is_late(self) -> bool:
+        """Whether a mail would be refused for want of time: known before its body is read."""
+        return self._intake.is_late
+
     async def fill(self, caller: Caller, wish: Wish) -> Filled:
         """The texts of a mail that is made of a template or has variables."""
         return await self._filler.fill(caller.project_id, wish)

@@ -20,6 +20,7 @@ from postroom.domain.idempotency import AnotherWasFirst
 from postroom.domain.submissions import (
     Accepted,
     Submission,
+    busy,
     mismatch,
     refuse_over_limit,
     refused_alone,
@@ -41,10 +42,11 @@ from postroom.resources import (
 
 log = logging.getLogger(__name__)
 
-GROUP_MAILS = 200
+GROUP_MAILS = 500
 GROUP_BYTES = 4_000_000
 MAX_WAITING = 5_000  # mails in the queue before new ones are asked to come back
 MAX_WAITING_BYTES = 256_000_000
+LATE = 0.5  # seconds that the first in line may wait before new ones are asked to come back
 INSIST_FOR = 8.0  # seconds for which an unsure write is repeated
 RING_REST = 1.0  # seconds without bells after Redis failed; the sweep rings meanwhile
 
@@ -94,12 +96,18 @@ class Intake:
         """
         self._mails += len(submission.mails)
         self._bytes += submission.size
-        if self._mails > MAX_WAITING or self._bytes > MAX_WAITING_BYTES:
+        if self._mails > MAX_WAITING or self._bytes > MAX_WAITING_BYTES or self.is_late:
             self._leave(submission)
-            raise Overloaded("The server is busy. Try again in a moment.", retry_after=1)
+            raise busy()
         self._queue.append(submission)
         self._arrived.set()
         return submission.done
+
+    @property
+    def is_late(self) -> bool:
+        """Whether those who wait have waited for so long that nobody else should line up behind them."""
+        late = asyncio.get_running_loop().time() - LATE
+        return bool(self._queue) and self._queue[0].since < late
 
     def _leave(self, submission: Submission) -> None:
         self._mails -= len(submission.mails)

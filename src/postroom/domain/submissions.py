@@ -32,11 +32,14 @@ class Submission:
     keyed: Keyed | None = None
     gated: bool = False  # its slots were reserved at the gate
     size: int = field(init=False)  # bytes
+    since: float = field(init=False)  # the loop's time at which it began to wait
     done: asyncio.Future[Accepted] = field(init=False)
 
     def __post_init__(self) -> None:
         self.size = sum([len(mail.content) for mail in self.mails])
-        self.done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.since = loop.time()
+        self.done = loop.create_future()
 
     @property
     def wish(self) -> quota.Wish:
@@ -97,6 +100,11 @@ def refused_alone(submission: Submission, state: str) -> Problem:
         code="idempotency_in_progress",
         retry_after=1,
     )
+
+
+def busy() -> Overloaded:
+    metrics.OVERLOADS.inc()
+    return Overloaded("The server is busy. Try again in a moment.", retry_after=1)
 
 
 def unsure() -> Overloaded:
