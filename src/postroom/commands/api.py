@@ -7,6 +7,7 @@ import logging
 import uvicorn
 from fastapi import FastAPI
 
+from postroom.api.patience import PatientProtocol
 from postroom.app import create_app
 from postroom.commands.session import nothing, run_with_resources
 from postroom.embedded.gate import wait_for_go
@@ -47,7 +48,7 @@ def _serve(host: str, port: int, workers: int) -> None:
         port=port,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=PatientProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
