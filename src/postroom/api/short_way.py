@@ -92,6 +92,7 @@ def _is_ordinary(headers: Headers) -> bool:
     return (
         b"x-api-key" in headers
         and b"origin" not in headers
+        and b"content-encoding" not in headers
         and headers.get(b"content-type", b"").lower() in _JSON
         and length.isdigit()
         and int(length) <= ORDINARY
