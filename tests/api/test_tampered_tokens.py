@@ -1,6 +1,7 @@
 """Bearer tokens that this server did not give out, or did and has taken back."""
 
 import base64
+import hmac
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,13 @@ ME = "/api/auth/me"
 
 def part(value: Any) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(value)).rstrip(b"=").decode()
+
+
+def signed_by(secret: str, algorithm: str, body: str) -> str:
+    """Signed by hand: the library warns of secrets like these."""
+    text = f"{part({'alg': algorithm, 'typ': 'JWT'})}.{body}"
+    mac = hmac.digest(secret.encode(), text.encode(), algorithm.replace("HS", "sha"))
+    return f"{text}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
 
 
 def claims_of(account: MadeAccount, **changes: Any) -> dict[str, Any]:
@@ -65,8 +73,8 @@ async def test_a_token_that_is_signed_otherwise_is_refused(
         "two parts": f"{head}.{body}",
         "another's signature": f"{head}.{part(plain | {'sub': str(uuid4())})}.{signature}",
         "another secret": jwt.encode(claims, "x" * 64, algorithm="HS256"),
-        "an empty secret": jwt.encode(claims, "", algorithm="HS256"),
-        "HS512 under the same secret": jwt.encode(claims, secret, algorithm="HS512"),
+        "an empty secret": signed_by("", "HS256", body),
+        "HS512 under the same secret": signed_by(secret, "HS512", body),
         "RS256": jwt.encode(claims, key, algorithm="RS256"),
         "a public key as a secret": f"{part({'alg': 'HS256', 'jwk': public.decode()})}.{body}.{signature}",
         "a key at an address": f"{part({'alg': 'HS256', 'jku': 'http://127.0.0.1:9/'})}.{body}.{signature}",
