@@ -85,7 +85,7 @@ async def test_a_hostile_mail_does_nothing(site: Site, open_tab: Open) -> None:
     frame = page.frame_locator("iframe")
     await expect(frame.get_by_role("heading", name="Hello")).to_be_visible(timeout=20_000)
     await expect(frame.get_by_text("Styled")).to_have_css("color", "rgb(255, 0, 0)")
-    await expect(page.get_by_text("3 remote images not loaded")).to_be_visible()
+    await expect(page.get_by_text("4 remote images not loaded")).to_be_visible()
     # Whatever can be clicked is, and whoever is opened by it comes to nothing.
     here = page.url
     for name in ("Script link", "Data link", "Top link"):

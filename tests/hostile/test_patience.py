@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 import uvicorn
 
 from postroom.api import patience
 from postroom.api.patience import PatientProtocol
+from postroom.resources import Resources
+from tests.factories import make_project
 from tests.hostile.conftest import Server
 
 LARGE = 30_000_000
@@ -202,3 +205,22 @@ async def test_the_served_api_has_an_end_to_its_patience(server: Server) -> None
         answer = await heard(reader)
         assert answer.startswith(b"HTTP/1.1 431 ")
         assert b'"code":"head_too_large"' in answer
+
+
+async def test_a_mail_that_was_cut_short_is_no_mail(server: Server, resources: Resources) -> None:
+    project = await make_project(resources, provider="sandbox")
+    mail = orjson.dumps({"to": "ann@example.com", "subject": "Whole", "text": "Hi"})
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30) as http:
+        headers = project.key | {"content-type": "application/json"}
+        # The first one makes the key known, so that the next takes the short way.
+        assert (await http.post("/api/mail/send", content=mail, headers=headers)).is_success
+        async with connected(server.port) as (_, writer):
+            head = f"POST /api/mail/send HTTP/1.1\r\nhost: x\r\nx-api-key: {project.secret_key}\r\n"
+            head += f"content-type: application/json\r\ncontent-length: {len(mail) + 100}\r\n\r\n"
+            # What has come so far would do for a mail; that more was announced says it is none yet.
+            writer.write(head.encode() + mail)
+            await writer.drain()
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
+        log = await http.get("/api/mail/logs", headers=project.key)
+    assert len(log.json()["data"]) == 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from postroom import log
@@ -52,6 +53,8 @@ class ShortWay:
         token = log.request_id.set(request_id)
         try:
             status, extra, body = await self._answer(caller, headers, receive)
+        except ClientDisconnect:
+            return
         finally:
             log.request_id.reset(token)
         await send(
@@ -81,6 +84,8 @@ class ShortWay:
             )
         except Problem as problem:
             return _refusal(failure(problem))
+        except ClientDisconnect:
+            raise
         except Exception as error:  # noqa: BLE001 - the last net, as around every other route
             return _refusal(unexpected(error))
         extra = [(k.lower().encode(), v.encode()) for k, v in sending.replayed(accepted).items()]
@@ -100,11 +105,14 @@ def _is_ordinary(headers: Headers) -> bool:
 
 
 async def _read(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
+    """The whole body. Raises ClientDisconnect: what was cut short is no mail, however well it reads."""
+    body, more = b"", True
+    while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         body += message.get("body", b"")
+        more = message.get("more_body", False)
     return body
 
 
