@@ -45,6 +45,9 @@ cover: install dashboard ## the suite with branch coverage, 90 % at least
 crash: install ## the long crash suite (up to 30 minutes); writes docs/reliability.md
 	@$(BIN)/python -m bench.crash
 
+fuzz: install ## ten thousand requests made out of the OpenAPI document; make fuzz ARGS="--each 500 --seed 7"
+	@$(BIN)/python -m bench.fuzz $(ARGS)
+
 bench: install ## the benchmarks as a table of medians and ratios (25 minutes); writes docs/benchmarks.md
 	@$(BIN)/python -m bench --write $(ARGS)
 
@@ -81,4 +84,4 @@ lock: install ## compile requirements.lock anew
 clean: ## remove what was built (data in .postroom stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache src/postroom/dashboard/static dashboard/node_modules
 
-.PHONY: help install dashboard run worker migrate migration test cover crash bench fmt fmt-check lint types arch ui screenshots check hooks lock clean
+.PHONY: help install dashboard run worker migrate migration test cover crash fuzz bench fmt fmt-check lint types arch ui screenshots check hooks lock clean

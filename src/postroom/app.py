@@ -34,8 +34,9 @@ from postroom.api import (
     unsubscribe,
     webhook,
 )
+from postroom.api.body_limit import BodyLimit
 from postroom.api.envelope import failure, install, unexpected
-from postroom.api.shell import BodyLimit, Shell
+from postroom.api.shell import Shell
 from postroom.api.short_way import STATE, Desk
 from postroom.dashboard import api_pages, mail_view, pages
 from postroom.domain import changes, connections, loops, measure

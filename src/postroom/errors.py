@@ -2,7 +2,8 @@
 
 Problem
 ├── InvalidPayload 400 · NotAuthenticated 401 · Forbidden 403 · NotFound 404 · Conflict 409 · Gone 410
-├── TooLarge 413 · WrongContentType 415 · QuotaExceeded 429 · RateLimited 429 · Overloaded 503
+├── TooSlow 408 · TooLarge 413 · WrongContentType 415 · QuotaExceeded 429 · RateLimited 429
+├── HeadTooLarge 431 · Overloaded 503
 └── ProviderRefused (the vendor's status) · ProviderUnreachable 502 · ProviderSlow 504
 CommandFailed and SettingsMissing end a command with one sentence.
 """
@@ -83,6 +84,11 @@ class Gone(Problem):
     code = "gone"
 
 
+class TooSlow(Problem):
+    status = 408
+    code = "request_timeout"
+
+
 class TooLarge(Problem):
     status = 413
     code = "payload_too_large"
@@ -101,6 +107,11 @@ class QuotaExceeded(Problem):
 class RateLimited(Problem):
     status = 429
     code = "rate_limited"
+
+
+class HeadTooLarge(Problem):
+    status = 431
+    code = "head_too_large"
 
 
 class Overloaded(Problem):

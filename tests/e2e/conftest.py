@@ -151,7 +151,8 @@ def _listen(page: Page, url: str, complaints: list[str]) -> None:
 
     def on_console(message: Any) -> None:
         # A refused request is told by the page itself; a blocked image of a mail is what we want.
-        expected = "status of 4" in message.text or "Content Security Policy" in message.text
+        blocked = ("status of 4", "Content Security Policy", "frame attempting navigation")
+        expected = any(words in message.text for words in blocked)
         in_frame = "/mail-view" in str(message.location.get("url", ""))
         if message.type == "error" and not expected and not in_frame:
             complaints.append(message.text)

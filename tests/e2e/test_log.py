@@ -14,6 +14,18 @@ HOSTILE = """
 <h1>Hello</h1><script>window.top.pwned = 1; window.pwned = 1</script>
 <img src="https://tracker.example/pixel.gif" onerror="window.top.pwned = 1">
 <form action="https://evil.example/take"><button>Go</button></form>
+<form id="own" action="/api/projects" method="post"><button>Mine</button></form>
+<base href="https://evil.example/" target="_top">
+<svg onload="window.top.pwned = 1"><script>window.top.pwned = 1</script>
+<a xlink:href="javascript:top.pwned = 1"><text y="20">Vector</text></a></svg>
+<math><mtext><img src=x onerror="top.pwned = 1"></mtext></math>
+<a href="javascript:window.top.pwned = 1; window.opener.pwned = 1">Script link</a>
+<a href="data:text/html,<script>opener.pwned = 1</script>">Data link</a>
+<a href="/api/auth/me" target="_top">Top link</a>
+<object data="https://evil.example/object"></object><embed src="https://evil.example/embed">
+<div><template shadowrootmode="open"><script>top.pwned = 1</script></template></div>
+<style>@import "https://evil.example/import.css"; @font-face {font-family: x; src: url(https://evil.example/f)}
+* {background-image: url(https://evil.example/star)}</style>
 <meta http-equiv="refresh" content="0; url=https://evil.example/">
 <iframe src="https://evil.example/frame"></iframe>
 <link rel="stylesheet" href="https://evil.example/style.css">
@@ -71,10 +83,22 @@ async def test_a_hostile_mail_does_nothing(site: Site, open_tab: Open) -> None:
     page.on("requestfinished", lambda r: "example/" in r.url and done.append(r.url))
     await tab.go(project, f"logs?mail={mail}")
     frame = page.frame_locator("iframe")
-    await expect(frame.get_by_role("heading", name="Hello")).to_be_visible()
+    await expect(frame.get_by_role("heading", name="Hello")).to_be_visible(timeout=20_000)
     await expect(frame.get_by_text("Styled")).to_have_css("color", "rgb(255, 0, 0)")
-    await expect(page.get_by_text("2 remote images not loaded")).to_be_visible()
+    await expect(page.get_by_text("4 remote images not loaded")).to_be_visible()
+    # Whatever can be clicked is, and whoever is opened by it comes to nothing.
+    here = page.url
+    for name in ("Script link", "Data link", "Top link"):
+        await frame.get_by_text(name).click()
+    for name in ("Go", "Mine"):
+        await frame.get_by_role("button", name=name).click()
+    await page.wait_for_timeout(500)
+    assert page.url == here
+    for opened in page.context.pages[1:]:
+        assert await opened.evaluate("window.opener") is None
+        await opened.close()
     assert await page.evaluate("window.pwned") is None
+    assert await page.evaluate("localStorage.getItem('postroom-token')") is not None
     assert done == []
     # The frame of the mail is a stranger to the page, and still shows the mail.
     inner = next(f for f in page.frames if f.url.endswith("/mail-view"))

@@ -121,7 +121,7 @@ async def import_contacts(
     router,
     "GET",
     "/audiences/{audienceId}/imports",
-    Shape("List imports", Success[ImportList], (400, 422)),
+    Shape("List imports", Success[ImportList], (400, 404, 422)),
 )
 async def list_imports(resources: Res, caller: Caller, audience: AudienceId) -> Response:
     """The newest hundred."""

@@ -14,6 +14,7 @@ from postroom.domain.filling import Filled, Wish
 from postroom.domain.mailboxes import INVALID_RECIPIENT, mailbox
 from postroom.domain.rendering import Texts
 from postroom.errors import InvalidPayload, Issue
+from postroom.lines import breaks_line
 from postroom.providers.base import Attachment
 
 MAX_RECIPIENTS = 50
@@ -43,7 +44,7 @@ def _mailboxes(value: Any) -> Any:
 
 
 def _one_line(value: str) -> str:
-    if "\r" in value or "\n" in value:
+    if breaks_line(value):
         raise ValueError("Line breaks are not allowed here.")
     return value
 

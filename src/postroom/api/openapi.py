@@ -30,6 +30,7 @@ def _complete(app: FastAPI, made: Callable[[], Document]) -> Document:
         for methods in document["paths"].values():
             for route in methods.values():
                 _drop_foreign_answer(route["responses"])
+                _put_failures_in_json(route["responses"])
         for name in _NOT_OURS:
             schemas.pop(name, None)
         app.openapi_schema = document
@@ -48,3 +49,15 @@ def _add_models(schemas: dict[str, Any]) -> None:
 def _drop_foreign_answer(responses: dict[str, Any]) -> None:
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
+
+
+def _put_failures_in_json(responses: dict[str, Any]) -> None:
+    """A failure is JSON on every route, those that answer with a page or a file included."""
+    for response in responses.values():
+        content = response.get("content", {})
+        for kind in [kind for kind, media in content.items() if _is_failure(media)]:
+            content["application/json"] = content.pop(kind)
+
+
+def _is_failure(media: dict[str, Any]) -> bool:
+    return bool(media.get("schema", {}).get("$ref") == f"{_SCHEMAS}Failure")

@@ -1,17 +1,15 @@
-"""What stands around every request: an id, a limit to its size, careful headers, and a last net."""
+"""What stands around every request: an id, careful headers, and a last net."""
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroom import log
-from postroom.api.envelope import failure, unexpected
-from postroom.errors import TooLarge
+from postroom.api.envelope import unexpected
 
-MOST_BYTES = 40_000_000
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ANSWER_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -22,7 +20,7 @@ ANSWER_HEADERS = [
 ]
 
 
-def _header(scope: Scope, name: bytes) -> bytes | None:
+def header_of(scope: Scope, name: bytes) -> bytes | None:
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     return next((value for key, value in headers if key == name), None)
 
@@ -37,7 +35,7 @@ class Shell:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = request_id_of(_header(scope, b"x-request-id"))
+        request_id = request_id_of(header_of(scope, b"x-request-id"))
         token = log.request_id.set(request_id)
         answer = _Answer(send, request_id)
         try:
@@ -80,49 +78,3 @@ def request_id_of(given: bytes | None) -> str:
     if given is not None and _SANE_ID.fullmatch(given):
         return given.decode()
     return os.urandom(16).hex()
-
-
-class BodyLimit:
-    """Refuses bodies over the limit: announced ones at once, streamed ones when they get there.
-
-    A path that ends in one of `files` streams its body to disk and takes larger ones.
-    """
-
-    def __init__(
-        self, app: ASGIApp, most: int = MOST_BYTES, files: Mapping[str, int] | None = None
-    ) -> None:
-        self._app = app
-        self._most = most
-        self._files = dict(files or {})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        most = self._most_for(scope["path"])
-        announced = _header(scope, b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > most:
-            await failure(_too_large(most))(scope, receive, send)
-            return
-        await self._app(scope, self._counting(receive, most), send)
-
-    def _most_for(self, path: str) -> int:
-        named = (most for end, most in self._files.items() if path.endswith(end))
-        return next(named, self._most)
-
-    def _counting(self, receive: Receive, most: int) -> Receive:
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > most:
-                raise _too_large(most)
-            return message
-
-        return counted
-
-
-def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {most // 1_000_000} MB.")

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from postroom import log
 from postroom.api import send
 from postroom.api.envelope import failure, unexpected
+from postroom.api.patience import Patient
 from postroom.api.shell import ANSWER_HEADERS, request_id_of
 from postroom.domain.accept import Acceptor
 from postroom.domain.projects import Caller, CallerCache
@@ -74,8 +75,8 @@ class Desk:
         return send.accept_now(self._acceptor, caller, body, named)
 
 
-class ShortWay(HttpToolsProtocol):
-    """uvicorn's own HTTP protocol, but for ordinary sends."""
+class ShortWay(Patient, HttpToolsProtocol):
+    """uvicorn's own HTTP protocol with an end to its patience, but for ordinary sends."""
 
     def on_headers_complete(self) -> None:
         headers = self._ordinary_headers()
@@ -136,6 +137,10 @@ class _Cycle:
     @property
     def message_event(self) -> "_Cycle":
         return self
+
+    @property
+    def response_started(self) -> bool:
+        return self.response_complete
 
     def set(self) -> None:
         """Something came in: more of the body, its end, or the end of the connection."""

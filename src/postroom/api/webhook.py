@@ -9,7 +9,7 @@ from postroom.api.deps import Res
 from postroom.api.envelope import Nothing, Success, errors, ok
 from postroom.domain import connections, reports
 from postroom.domain.connections import ConnectionBook, ConnectionGone
-from postroom.errors import InvalidPayload, NotFound, TooLarge, Unsealable, Unsupported
+from postroom.errors import InvalidPayload, NotFound, Unsealable, Unsupported
 from postroom.providers.base import WebhookNotConfigured, WebhookRefused, WebhookRequest
 from postroom.resources import Resources
 
@@ -19,14 +19,10 @@ PROCESSED = "Webhook processed."
 IGNORED = "Webhook ignored: secret not configured."
 REFUSED = "Webhook signature verification failed."
 GONE = "This webhook address does not exist."
-MAX_BODY = 1_000_000
 
 
 async def _read(request: Request) -> WebhookRequest:
-    body = await request.body()
-    if len(body) > MAX_BODY:
-        raise TooLarge("A webhook has at most 1 MB.")
-    return WebhookRequest(dict(request.headers), body, dict(request.query_params))
+    return WebhookRequest(dict(request.headers), await request.body(), dict(request.query_params))
 
 
 async def _track(
@@ -49,7 +45,7 @@ async def _track(
     return ok({}, PROCESSED)
 
 
-_ANSWERS: dict[str, Any] = {"response_model": Success[Nothing], "responses": errors(400, 413)}
+_ANSWERS: dict[str, Any] = {"response_model": Success[Nothing], "responses": errors(400, 413, 415)}
 
 
 @router.post("/api/mail/webhook", summary="Events of the shared Resend account", **_ANSWERS)
@@ -67,7 +63,7 @@ async def shared_webhook(request: Request, resources: Res) -> Response:
     "/api/mail/webhook/{provider}/{token}",
     summary="Events of one provider connection",
     response_model=Success[Nothing],
-    responses=errors(400, 404, 413),
+    responses=errors(400, 404, 413, 415, 502, 504),
 )
 async def connection_webhook(
     request: Request,

@@ -6,6 +6,7 @@ import logging
 import uvicorn
 from fastapi import FastAPI
 
+from postroom.api.patience import IDLE_SECONDS
 from postroom.api.short_way import ShortWay
 from postroom.app import create_app
 from postroom.commands.garbage import collect_rarely
@@ -56,9 +57,7 @@ def _serve(host: str, port: int, workers: int) -> None:
         # Forwarded headers are read by us, and only from TRUSTED_PROXIES.
         proxy_headers=False,
         server_header=False,
-        # Longer than the proxies and clients in front of it keep a connection, or one of their requests would meet
-        # a connection that is just being closed.
-        timeout_keep_alive=75,
+        timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

@@ -191,8 +191,12 @@ def read_token(settings: Settings, token: str) -> tuple[UUID, int]:
             algorithms=["HS256"],
             options={"require": ["sub", "exp", "password"]},
         )
-        return UUID(claims["sub"]), int(claims["password"])
-    except (jwt.InvalidTokenError, ValueError):
+        version = claims["password"]
+        if not isinstance(version, int):
+            raise invalid_token()
+        return UUID(claims["sub"]), version
+    except (jwt.InvalidTokenError, ValueError, TypeError):
+        # The library raises TypeError for a head whose algorithm is no text.
         raise invalid_token() from None
 
 

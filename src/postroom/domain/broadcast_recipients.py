@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from postroom.domain.broadcast_counts import SUPPRESSED, UNSUBSCRIBED
 from postroom.domain.broadcast_people import NO_MAIL_LEFT, NO_MAIL_SUPPRESSED
-from postroom.domain.contacts import USUAL_PAGE, as_id, page_of
+from postroom.domain.contacts import USUAL_PAGE, after_of, as_id, page_of
 from postroom.domain.status import SHOWN, State
 from postroom.errors import NotFound
 from postroom.providers.lists import Json, PageAsked
@@ -36,7 +36,7 @@ async def list_recipients(
     values = {
         "project": project_id,
         "broadcast": as_id(broadcast_id, "Broadcast"),
-        "after": as_id(page.after, "Contact") if page.after else UUID(int=0),
+        "after": after_of(page, UUID(int=0)),
         "limit": limit + 1,
     }
     status = await session.scalar(_STATUS, values)

@@ -11,7 +11,15 @@ from sqlalchemy import text
 from postroom.domain import broadcast_counts, broadcast_hold, quota
 from postroom.domain.accept import resolve_sender
 from postroom.domain.connections import ConnectionInfo
-from postroom.domain.contacts import LATEST, USUAL_PAGE, as_id, like, page_of, require_audience
+from postroom.domain.contacts import (
+    LATEST,
+    USUAL_PAGE,
+    after_of,
+    as_id,
+    like,
+    page_of,
+    require_audience,
+)
 from postroom.domain.projects import Caller
 from postroom.domain.schedule import CANCELED
 from postroom.domain.settle import Refunds
@@ -125,7 +133,7 @@ class OwnBroadcasts(Broadcasts):
         limit = page.limit or USUAL_PAGE
         values = {
             "project": self._project,
-            "after": as_id(page.after, "Broadcast") if page.after else LATEST,
+            "after": after_of(page, LATEST),
             "search": like(page.search),
             "limit": limit + 1,
         }

@@ -122,9 +122,10 @@ def as_id(value: str, what: str) -> UUID:
         raise NotFound(f"{what} not found.") from None
 
 
-def _after(page: PageAsked) -> UUID:
+def after_of(page: PageAsked, start: UUID) -> UUID:
+    """The last item of the page before, or where the first page starts."""
     if page.after is None:
-        return LATEST
+        return start
     try:
         return UUID(page.after)
     except ValueError:
@@ -202,7 +203,7 @@ class OwnAudiences(Audiences):
 
     async def list_audiences(self, page: PageAsked) -> Json:
         limit = page.limit or USUAL_PAGE
-        values = {"after": _after(page), "like": like(page.search), "limit": limit + 1}
+        values = {"after": after_of(page, LATEST), "like": like(page.search), "limit": limit + 1}
         async with self._resources.sessions() as session:
             rows = (await session.execute(_AUDIENCES, {"project": self._project} | values)).all()
             sizes = await self._sizes(session, [row.id for row in rows[:limit]])
@@ -258,7 +259,7 @@ class OwnAudiences(Audiences):
     async def list_contacts(self, audience_id: str, page: PageAsked) -> Json:
         limit = page.limit or USUAL_PAGE
         values = self._of(audience_id) | {
-            "after": _after(page),
+            "after": after_of(page, LATEST),
             "like": like(page.search),
             "limit": limit + 1,
         }

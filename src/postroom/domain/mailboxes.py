@@ -1,8 +1,11 @@
 """Mail addresses as they may go out: `address` and `Name <address>`."""
 
 import re
+from email.utils import getaddresses, parseaddr
 
 from email_validator import EmailNotValidError, validate_email
+
+from postroom.lines import breaks_line
 
 INVALID_RECIPIENT = "Invalid recipient email format."
 
@@ -12,7 +15,6 @@ _PLAIN = re.compile(
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
 )
 _NAMED = re.compile(r'\s*(?P<name>"(?:[^"\\]|\\.)*"|[^<>"]*?)\s*<(?P<address>[^<>\s]+)>\s*')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def bare(address: str) -> str:
@@ -36,11 +38,26 @@ def mailbox(value: str) -> str:
     """`address` or `Name <address>`, without anything that could break out of a header."""
     if _is_plain(value):
         return value
-    if len(value) > 600 or _CONTROL.search(value):
+    if len(value) > 600 or "\t" in value or breaks_line(value):
         raise ValueError(INVALID_RECIPIENT)
     named = _NAMED.fullmatch(value)
     if named is None:
         return bare(value.strip())
     name = named["name"]
     address = bare(named["address"])
-    return f"{name} <{address}>" if name else address
+    return _together(name, address) if name else address
+
+
+def _together(name: str, address: str) -> str:
+    """Name and address, so that everybody who reads them finds this address and no other."""
+    for written in (name, _quoted(name)):
+        made = f"{written} <{address}>"
+        # A name may look like a list of addresses, or like a group of them.
+        if parseaddr(made)[1] == address and len(getaddresses([made])) == 1:
+            return made
+    raise ValueError(INVALID_RECIPIENT)
+
+
+def _quoted(name: str) -> str:
+    escaped = name.strip('"').replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from postroom.lines import on_one_line
+
 _MERGE = re.compile(r"\{\{\{\s*(?P<name>[A-Za-z0-9_.]{1,80})\s*(?:\|(?P<other>[^{}]*))?\}\}\}")
-_BREAKS = re.compile(r"[\r\n]+")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _LINK_NAMES = ("url", "uri")
 _NAMES = {
     "FIRST_NAME": "first_name",
@@ -53,7 +53,7 @@ class Words:
     def subject_for(self, person: Person, link: str) -> str:
         """One line, of a length that every provider takes."""
         filled = _fill(self.subject, values_of(person, link), str)
-        return _CONTROLS.sub("", _BREAKS.sub(" ", filled)).strip()[:998]
+        return on_one_line(filled).strip()[:998]
 
     def html_for(self, person: Person, link: str) -> str:
         return _fill(self.html, values_of(person, link), html.escape)

@@ -22,6 +22,7 @@ from postroom.domain.handlebars import (
     plain_variables,
 )
 from postroom.errors import InvalidPayload, Issue
+from postroom.lines import on_one_line
 
 T = TypeVar("T")
 
@@ -149,7 +150,7 @@ def _over_budget(field: str, error: OverBudget) -> InvalidPayload:
 
 def one_line(subject: str) -> str:
     """A rendered subject as a header can carry it. Raises InvalidPayload."""
-    line = "".join(c if c >= " " and c != "\x7f" else " " for c in subject.replace("\r\n", "\n"))
+    line = on_one_line(subject)
     if len(line) > MAX_SUBJECT:
         raise InvalidPayload.at(
             "subject", f'"subject" must have at most {MAX_SUBJECT} characters once it is rendered.'

@@ -3,7 +3,7 @@
 import base64
 import csv
 import struct
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -208,12 +208,16 @@ def _address_of(line: str) -> str | None:
         found = _from_json(line)
         if found is not None:
             return found
-    cells = next(iter(_cells(line)), [])
+    cells = _cells(line)
     return next((cell.strip() for cell in cells if "@" in cell), cells[0].strip() if cells else "")
 
 
-def _cells(line: str) -> Iterator[list[str]]:
-    return csv.reader([line.replace(";", ",")])
+def _cells(line: str) -> list[str]:
+    """The cells of a line; one that is no CSV (a carriage return in its midst) is a single cell."""
+    try:
+        return next(csv.reader([line.replace(";", ",")]), [])
+    except csv.Error:
+        return [line]
 
 
 def _from_json(line: str) -> str | None:

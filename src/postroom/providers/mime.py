@@ -14,6 +14,7 @@ from email.utils import format_datetime, formataddr, parseaddr
 from uuid import UUID
 
 from postroom.ids import time_of
+from postroom.lines import breaks_line
 from postroom.providers.base import Attachment, OutgoingMail
 
 _POLICY = SMTP.clone(cte_type="7bit", max_line_length=76)
@@ -109,7 +110,16 @@ def _build(mail: OutgoingMail, extra: Mapping[str, str]) -> bytes:
         message[name] = value
     _fill(message, mail)
     _name_boundaries(message, mail.ref)
+    _require_whole_lines(message)
     return message.as_bytes()
+
+
+def _require_whole_lines(message: EmailMessage) -> None:
+    """The library decodes encoded words, and would write the line breaks out that some of them hide."""
+    for part in message.walk():
+        for value in part.values():
+            if breaks_line(str(value)):
+                raise ValueError("A header would not be one line.")
 
 
 def _address(address: str) -> Address:
