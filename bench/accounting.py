@@ -22,8 +22,6 @@ select month, coalesce(q.used, 0)::int as used, coalesce(m.mails, 0)::int as mai
 """
 
 
-
-
 @dataclass(frozen=True)
 class Counts:
     """What became of the mails of one project. Every field that a promise speaks of is zero when it is kept."""

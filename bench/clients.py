@@ -86,7 +86,9 @@ class _Client:
             else:
                 self.of.answers.put_off[answer[0]] += 1
                 if answer[0] not in COME_BACK:
-                    raise AssertionError(f"request {number} was answered {answer[0]}: {answer[2]!r}")
+                    raise AssertionError(
+                        f"request {number} was answered {answer[0]}: {answer[2]!r}"
+                    )
             await asyncio.sleep(REST)
 
     async def _once(self, number: int) -> tuple[int, bytes, bytes] | None:

@@ -1,4 +1,4 @@
-"""A standing Postroom of real processes for all crash tests; each test brings its own project, and its own dead."""
+"""A standing Postroom of real processes for all crash tests; each test brings its own project and its own dead."""
 
 import asyncio
 import itertools
@@ -69,7 +69,9 @@ class Place:
             async with asyncio.timeout(seconds):
                 code = await process.wait()
         except TimeoutError:
-            pytest.fail(f"the boundary {point} was never reached: {process.log.read_text()[-2000:]}")
+            pytest.fail(
+                f"the boundary {point} was never reached: {process.log.read_text()[-2000:]}"
+            )
         said = process.log.read_text()
         assert f"killed itself at {point}" in said, said[-2000:]
         assert code == -signal.SIGKILL
@@ -142,7 +144,7 @@ async def place(standing: Place) -> AsyncIterator[Place]:
 
 @pytest.fixture
 def kept() -> Callable[[Counts, int], None]:
-    """The promise, whatever happened: nothing lost, nothing twice, the quota exact, everything settled or shown."""
+    """The promise, whatever happened: nothing lost, nothing twice, the quota exact, all settled or shown."""
 
     def check(counts: Counts, asked: int) -> None:
         assert counts.accepted == counts.on_disk == asked

@@ -26,7 +26,9 @@ from redis.asyncio.connection import AbstractConnection
 from postroom import cli
 from postroom.providers import PROVIDERS
 
-IN_MID_CALL = 0.5  # seconds after the provider was asked: the request is out, a slow vendor has not answered
+IN_MID_CALL = (
+    0.5  # seconds after the provider was asked: the request is out, a slow vendor has not answered
+)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,10 @@ WORKER_POINTS = [
     "mails-found", "attempt-written", "attempt-committed", "calling", "call-answered",
     "results-written", "results-committed",
 ]  # fmt: skip
-IN_SHORT = {"resend": {"call-answered", "results-committed"}, "paubox": {"attempt-committed", "calling"}}
+IN_SHORT = {
+    "resend": {"call-answered", "results-committed"},
+    "paubox": {"attempt-committed", "calling"},
+}
 
 
 def points_of(vendor: str) -> list[Any]:
