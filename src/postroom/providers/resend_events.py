@@ -8,7 +8,7 @@ from email.utils import parseaddr
 from typing import Any
 
 import orjson
-from svix.webhooks import Webhook, WebhookVerificationError
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from postroom.providers.base import (
     DeliveryEvent,
@@ -49,10 +49,10 @@ REPORTED = frozenset(EVENT_KINDS.values()) | frozenset(BOUNCE_KINDS.values())
 def read_signed(request: WebhookRequest, secret: object) -> list[DeliveryEvent]:
     """The events of a webhook whose signature is Resend's."""
     try:
-        Webhook(_key(secret)).verify(request.body, dict(request.headers))
+        Webhook(_key(secret)).verify(request.body, _signed(request.headers), json_parse=False)
     except (WebhookVerificationError, ValueError):
         raise WebhookRefused("Webhook signature verification failed.") from None
-    # svix verifies only; what was verified is these very bytes.
+    # What was verified is these very bytes.
     try:
         payload = orjson.loads(request.body)
     except orjson.JSONDecodeError:
@@ -60,6 +60,14 @@ def read_signed(request: WebhookRequest, secret: object) -> list[DeliveryEvent]:
     event_id = request.headers.get("svix-id") or request.headers["webhook-id"]
     event = _read_event(payload, event_id)
     return [event] if event else []
+
+
+def _signed(headers: Mapping[str, str]) -> dict[str, str]:
+    """Resend signs by Svix, whose headers are the standard's under an older name."""
+    return {
+        f"webhook-{name}": headers.get(f"svix-{name}", headers.get(f"webhook-{name}", ""))
+        for name in ("id", "timestamp", "signature")
+    }
 
 
 def read_status(mail: Mapping[str, Any], provider_id: str) -> LiveStatus:
