@@ -247,7 +247,7 @@ def write(text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make crash", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--minutes", type=float, default=22)
     parser.add_argument("--mails", type=int, default=210_000, help="of both vendors together")
     parser.add_argument("--kills", type=int, default=205)
     parser.add_argument("--seed", type=int, default=1)

@@ -21,14 +21,13 @@ from typing import Any, NoReturn
 
 from asyncpg.connection import Connection
 from asyncpg.prepared_stmt import PreparedStatement
+from httpx import AsyncHTTPTransport, Request
 from redis.asyncio.connection import AbstractConnection
 
 from postroom import cli
 from postroom.providers import PROVIDERS
 
-IN_MID_CALL = (
-    0.5  # seconds after the provider was asked: the request is out, a slow vendor has not answered
-)
+IN_MID_CALL = 0.1  # seconds after the request is out
 
 
 @dataclass(frozen=True)
@@ -217,21 +216,37 @@ def watch_redis(strike: Strike, command: bytes, *, granted: bool) -> None:
     AbstractConnection.send_packed_command, AbstractConnection.read_response = sending, reading
 
 
-def watch_calls(strike: Strike, *, answered: bool) -> None:
+def watch_requests(strike: Strike) -> None:
+    """Strike when a request of ours to a vendor is out, and its answer is not there yet."""
+    run = AsyncHTTPTransport.handle_async_request
+
+    @wraps(run)
+    async def asking(self: Any, request: Request) -> Any:
+        async def trace(event: str, _: Any) -> None:
+            if event.endswith("send_request_body.complete"):
+                asyncio.get_running_loop().call_later(IN_MID_CALL, strike)
+
+        if request.method == "POST":
+            request.extensions = {**request.extensions, "trace": trace}
+        return await run(self, request)
+
+    AsyncHTTPTransport.handle_async_request = asking  # type: ignore[method-assign]
+
+
+def watch_answers(strike: Strike) -> None:
+    """Strike when a vendor's answer has been read and understood."""
+
     def watched(send: Any) -> Any:
         @wraps(send)
         async def calling(self: Any, *args: Any, **more: Any) -> Any:
-            if not answered:
-                asyncio.get_running_loop().call_later(IN_MID_CALL, strike)
             answer = await send(self, *args, **more)
-            if answered:
-                strike()
+            strike()
             return answer
 
         return calling
 
     for provider in PROVIDERS:
-        provider.send = watched(provider.send)
+        provider.send = watched(provider.send)  # type: ignore[method-assign]
 
 
 def arm(point: str, nth: int) -> None:
@@ -246,8 +261,10 @@ def arm(point: str, nth: int) -> None:
             watch_redis(strike, command, granted=False)
         case Granted(command):
             watch_redis(strike, command, granted=True)
-        case Call(answered):
-            watch_calls(strike, answered=answered)
+        case Call(answered=False):
+            watch_requests(strike)
+        case Call(answered=True):
+            watch_answers(strike)
 
 
 def main() -> int:

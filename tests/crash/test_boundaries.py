@@ -15,7 +15,7 @@ from tests.crash.conftest import Place
 pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash")]
 long = pytest.mark.long
 
-MAILS = 40
+MAILS = 40  # few enough for one call
 SLOW = 1500  # milliseconds: long enough to die in mid-call
 
 
@@ -153,7 +153,7 @@ async def test_a_worker_killed_on_the_way_to_a_keyed_vendor_costs_nothing(
 async def test_a_worker_killed_on_the_way_to_a_vendor_without_keys_sends_nothing_twice(
     place: Place, kept: Any, point: str
 ):
-    tenant = await place.tenant("paubox", bulkSize=10)
+    tenant = await place.tenant("paubox")
     await tenant.vendor.faults(latency_ms=SLOW)
     answers = await place.clients(tenant).send(range(MAILS), 4)
     await place.died(await place.doomed_worker(point), point)
@@ -213,7 +213,7 @@ async def test_workers_that_die_one_after_the_other_over_one_call_cost_nothing(
 async def test_a_worker_killed_while_it_parks_leaves_no_mail_unseen(
     place: Place, kept: Any, point: str
 ):
-    tenant = await place.tenant("paubox", bulkSize=10)
+    tenant = await place.tenant("paubox")
     await tenant.vendor.faults(latency_ms=SLOW)
     answers = await place.clients(tenant).send(range(MAILS), 4)
     await place.died(await place.doomed_worker("calling"), "calling")
