@@ -17,12 +17,14 @@ from bench.clients import Answers, Clients, plain_mail
 from bench.rig import Process, Rig, free_port, rig, until_live
 from bench.tenants import Tenant, Vendor, make_tenant, vendor
 
+START_SECONDS = 90.0  # for a process on a busy machine
+
 _numbers = itertools.count(1)
 
 
 @dataclass
 class Place:
-    """The standing servers, one API process, the vendors' doubles, and what one test starts beside them."""
+    """The standing servers, two API processes, the vendors' doubles, and what one test starts beside them."""
 
     rig: Rig
     vendors: dict[str, Vendor]
@@ -54,16 +56,16 @@ class Place:
         """Another API process, or one in the place of one that died; its port."""
         port = port or free_port()
         await self.start("-m", "postroom.cli", "api", "--port", str(port))
-        await until_live(port)
+        await until_live(port, START_SECONDS)
         return port
 
     async def doomed_api(self, point: str, nth: int = 1) -> tuple[Process, int]:
         port = free_port()
         process = await self.start(*_doomed(point, nth), "api", "--port", str(port))
-        await until_live(port)
+        await until_live(port, START_SECONDS)
         return process, port
 
-    async def died(self, process: Process, point: str, seconds: float = 30) -> None:
+    async def died(self, process: Process, point: str, seconds: float = START_SECONDS) -> None:
         """Wait until it has killed itself, and there."""
         try:
             async with asyncio.timeout(seconds):
@@ -89,10 +91,10 @@ class Place:
         """The time passes for which a dead worker's calls are its own."""
         await self.rig.sql("update attempts set lease_until = now() where not parked")
 
-    async def settled(self, seconds: float = 30) -> None:
+    async def settled(self, seconds: float = START_SECONDS) -> None:
         await self.rig.wait_settled(seconds)
 
-    async def until(self, statement: str, *args: Any, seconds: float = 30) -> None:
+    async def until(self, statement: str, *args: Any, seconds: float = START_SECONDS) -> None:
         """Wait until a statement finds something."""
         async with asyncio.timeout(seconds):
             while not await self.rig.sql(statement, *args):
@@ -115,7 +117,7 @@ async def standing() -> AsyncIterator[Place]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postroom-crash-")))
         paubox = await stack.enter_async_context(vendor("paubox", folder))
-        r = await stack.enter_async_context(rig(workers=0, fast=True, PAUBOX_BASE_URL=paubox.url))
+        r = await stack.enter_async_context(rig(apis=2, workers=0, PAUBOX_BASE_URL=paubox.url))
         resend = Vendor("resend", r.vendor_url, r.others[0])
         yield Place(r, {"resend": resend, "paubox": paubox})
 

@@ -40,12 +40,12 @@ def some_rejected(number: int) -> dict[str, Any]:
 async def test_an_api_killed_while_it_accepts_costs_nothing(place: Place, kept: Any, point: str):
     tenant = await place.tenant("resend")
     doomed, port = await place.doomed_api(point, nth=3)
-    clients = place.clients(tenant, port)
+    # Who is cut off goes to the other process, under the same key; it is told of it when we have counted.
+    clients = place.clients(tenant, port, port, port, place.rig.api_ports[0])
     sending = asyncio.create_task(clients.send(range(MAILS), 4))
     await place.died(doomed, point)
     at_death = await place.in_the_log(tenant)
     answered = len(clients.answers.bodies)
-    await place.api(port)
     answers = await sending
     await place.worker()
     await place.settled()

@@ -82,7 +82,7 @@ async def test_redis_may_go_and_come_back_while_mails_are_accepted(place: Place,
     assert worker.is_alive
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 async def test_postgres_may_be_restarted_while_mails_are_accepted(
     place: Place, kept: Any, how: str
 ):

@@ -153,7 +153,7 @@ select project_id, used from q
 _REMEMBER = text(
     """
 insert into idempotency_keys (project_id, key, body_hash, status, answer)
-  select project_id, key, body_hash, 200, answer::jsonb from unnest(
+  select project_id, key, body_hash, 200, answer::json from unnest(
     cast(:project as uuid[]), cast(:key as text[]), cast(:hash as bytea[]), cast(:answer as text[]))
     as i(project_id, key, body_hash, answer)
 on conflict do nothing returning key
