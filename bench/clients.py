@@ -13,6 +13,7 @@ from bench.load import request_bytes
 
 COME_BACK = {409, 429, 503}  # still running, or busy: the same request again
 REST = 0.05
+STAY = 25  # requests after which a client asks another process, as behind a balancer
 
 Body = Callable[[int], dict[str, Any]]
 Pace = Callable[[int], Awaitable[None]]
@@ -73,12 +74,13 @@ class _Client:
     streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def insist(self, number: int) -> None:
+        if number % STAY == 0:
+            self._go_on()
         for _ in count():
             answer = await self._once(number)
             if answer is None:
                 self.of.answers.broken += 1
-                self.close()
-                self.place += 1
+                self._go_on()
             elif answer[0] == 200:
                 self.of.answers.bodies[number] = answer[2]
                 self.of.answers.replayed += b"\r\nidempotent-replayed: true" in answer[1]
@@ -103,6 +105,10 @@ class _Client:
             return await _read(reader)
         except (OSError, asyncio.IncompleteReadError):
             return None
+
+    def _go_on(self) -> None:
+        self.close()
+        self.place += 1
 
     def close(self) -> None:
         if self.streams is not None:

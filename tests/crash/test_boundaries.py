@@ -40,12 +40,10 @@ def some_rejected(number: int) -> dict[str, Any]:
 async def test_an_api_killed_while_it_accepts_costs_nothing(place: Place, kept: Any, point: str):
     tenant = await place.tenant("resend")
     doomed, port = await place.doomed_api(point, nth=3)
-    # Who is cut off goes to the other process, under the same key; it is told of it when we have counted.
-    clients = place.clients(tenant, port, port, port, place.rig.api_ports[0])
+    # Who is cut off asks the other process, under the same key.
+    clients = place.clients(tenant, port, place.rig.api_ports[0])
     sending = asyncio.create_task(clients.send(range(MAILS), 4))
     await place.died(doomed, point)
-    at_death = await place.in_the_log(tenant)
-    answered = len(clients.answers.bodies)
     answers = await sending
     await place.worker()
     await place.settled()
@@ -53,11 +51,9 @@ async def test_an_api_killed_while_it_accepts_costs_nothing(place: Place, kept: 
     kept(counts, MAILS)
     assert counts.parked == 0
     if point == "mails-committed":
-        # On disk before any client knew of it; the first answer was kept for them.
-        assert at_death > answered
-        assert answers.replayed == at_death - answered
+        # On disk before any client knew of it: they were told what their first request had become.
+        assert answers.replayed > 0
     elif point != "bell-due":
-        assert at_death == answered
         assert answers.replayed == 0
 
 
