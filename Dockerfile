@@ -21,13 +21,13 @@ RUN python -m venv /build && /build/bin/python -m pip install --quiet --no-cache
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 VIRTUAL_ENV=/opt/postroom
 COPY requirements-runtime.lock /src/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /build/bin/uv pip install --require-hashes -r /src/requirements-runtime.lock
+    /build/bin/uv pip install --compile-bytecode --require-hashes -r /src/requirements-runtime.lock
 COPY pyproject.toml README.md LICENSE alembic.ini /src/
 COPY migrations /src/migrations
 COPY src /src/src
 COPY --from=dashboard /built /src/src/postroom/dashboard/static
 RUN cd /src && /build/bin/python -m hatchling build -t wheel -d /wheel \
-    && /build/bin/uv pip install --no-cache --no-deps /wheel/*.whl
+    && /build/bin/uv pip install --compile-bytecode --no-cache --no-deps /wheel/*.whl
 
 # ── What runs ────────────────────────────────────────────────────────────────────────────────────
 FROM ${PYTHON_IMAGE}

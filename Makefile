@@ -9,12 +9,14 @@ export PYTHONPATH :=
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-# The lock is installed again whenever it, or what is built from, has changed.
+# The lock is installed again whenever it, or what is built from, has changed. Compiled once here, or each
+# process would compile it all at its start where Python is told not to write bytecode.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Postroom needs Python 3.11 or newer; set PYTHON=/path/to/python3.11."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; install your system's python3-venv package."; exit 1; }
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@UV=$$(command -v uv || echo $(BIN)/uv); VIRTUAL_ENV=$(VENV) $$UV pip install --quiet --require-hashes -r requirements.lock && VIRTUAL_ENV=$(VENV) $$UV pip install --quiet --no-deps -e .
+	@UV=$$(command -v uv || echo $(BIN)/uv); VIRTUAL_ENV=$(VENV) $$UV pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && VIRTUAL_ENV=$(VENV) $$UV pip install --quiet --no-deps -e .
+	@$(BIN)/python -m compileall -q -j 0 src
 	@touch $@
 
 install: $(VENV)/.installed ## make .venv and install the locked dependencies

@@ -10,7 +10,6 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
 
 from postroom import __version__
 from postroom.api import (
@@ -37,7 +36,7 @@ from postroom.api import (
 )
 from postroom.api.envelope import failure, install, unexpected
 from postroom.api.shell import BodyLimit, Shell
-from postroom.api.short_way import ShortWay
+from postroom.api.short_way import STATE, Desk
 from postroom.dashboard import api_pages, mail_view, pages
 from postroom.domain import changes, connections, loops, measure
 from postroom.domain.accept import Acceptor
@@ -79,21 +78,10 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 
 
-class Doors(FastAPI):
-    """FastAPI, with a short way in front of it."""
-
-    def __init__(self, **named: Any) -> None:
-        super().__init__(**named)
-        self._short_way = ShortWay(self, super().__call__)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._short_way(scope, receive, send)
-
-
 def create_app(resources: Resources | None = None, settings: Settings | None = None) -> FastAPI:
     """The API over the given resources, or over its own for as long as it runs."""
     known = settings or (resources.settings if resources else load_settings())
-    app = Doors(
+    app = FastAPI(
         title="Postroom",
         version=__version__,
         summary="One HTTP API in front of Resend, Paubox, Amazon SES and SMTP.",
@@ -112,16 +100,17 @@ def create_app(resources: Resources | None = None, settings: Settings | None = N
 
 def _lifespan(
     given: Resources | None, settings: Settings
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             if given is not None:
                 await _open_doors(app, given, stack)
             else:
                 own = await stack.enter_async_context(open_resources(settings))
                 await _open_doors(app, own, stack)
-            yield
+            state = app.state
+            yield {STATE: Desk(state.callers, state.rates, state.acceptor)}
 
     return lifespan
 
@@ -136,7 +125,7 @@ async def _open_doors(app: FastAPI, resources: Resources, stack: AsyncExitStack)
     state.tries = Tries(resources.redis)
     async with resources.sessions() as session:
         await connections.ensure_shared(session, resources.settings, resources.keys)
-    intake = Intake(resources.sessions, resources.redis)
+    intake = Intake(resources.pg, resources.sessions, resources.redis)
     state.filler = Filler(resources.sessions, Renderer())
     state.acceptor = Acceptor(resources.keys, state.connections, intake, state.filler)
     tasks = [

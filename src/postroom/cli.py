@@ -1,6 +1,7 @@
 """The `postroom` command: a table of commands, each loaded only when it is the one that was asked for."""
 
 import difflib
+import gc
 import importlib
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -50,9 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         overview.error(f"there is no command {name!r}{_nearest(name)}")
     summary, module = COMMANDS[name]
-    command = cast(Command, importlib.import_module(module))
+    command = _load(module)
     parser = Parser(prog=f"postroom {name}", description=f"{summary[0].upper()}{summary[1:]}.")
     return run_command(parser, command.configure, command.run, rest)
+
+
+def _load(module: str) -> Command:
+    # Nothing of what is being loaded is garbage, and looking through it again and again takes a tenth of the time.
+    gc.disable()
+    try:
+        return cast(Command, importlib.import_module(module))
+    finally:
+        gc.enable()
 
 
 def _overview() -> Parser:

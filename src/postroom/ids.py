@@ -3,8 +3,14 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+from asyncpg.pgproto import pgproto
+
+# The driver's own kind of UUID: a UUID in every way, made and written in a fraction of the time.
+_Uuid: Callable[[bytes], UUID] = pgproto.UUID
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,16 +26,24 @@ def new_id() -> UUID:
     global _last  # noqa: PLW0603 - the clock of this process is one thing, and it must not stand still
     with _lock:
         now = time.time_ns() * 4096 // 1_000_000
-        _last = now = max(now, _last + 1)
-    milliseconds, fraction = divmod(now, 4096)
-    tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
-    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (fraction << 64) | (0b10 << 62) | tail)
+        if now <= _last:
+            now = _last + 1
+        _last = now
+    head = (now >> 12) << 16 | 0x7000 | (now & 0xFFF)
+    tail = os.urandom(8)
+    return _Uuid(b"%b%c%b" % (head.to_bytes(8, "big"), 0x80 | (tail[0] & 0x3F), tail[1:]))
+
+
+def seconds_of(made: UUID) -> float:
+    """When an id was made, in seconds since 1970; ids in order have times in order."""
+    number = made.int
+    # Whole microseconds, so that the database's rounding keeps that order.
+    return ((number >> 80) * 1000 + ((number >> 64) & 0xFFF) * 1000 // 4096) / 1e6
 
 
 def time_of(made: UUID) -> datetime:
-    """When an id was made; ids in order have times in order."""
-    milliseconds, fraction = made.int >> 80, (made.int >> 64) & 0xFFF
-    return _EPOCH + timedelta(milliseconds=milliseconds, microseconds=fraction * 1000 // 4096)
+    """The same as a moment."""
+    return datetime.fromtimestamp(seconds_of(made), UTC)
 
 
 def first_id_at(moment: datetime) -> UUID:

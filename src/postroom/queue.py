@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from time import time
 from typing import NamedTuple
 
-from postroom.resources import Redis, RedisError
+from postroom.resources import Pipeline, Redis, RedisError
 
 TRANSACTIONAL, BULK = 0, 1
 BELLS = ("bell:0", "bell:1")  # in the order in which they are heard
@@ -24,11 +24,18 @@ class Lane(NamedTuple):
 
 async def ring(redis: Redis, lanes: Iterable[Lane], now: float) -> None:
     """Ring each lane once: one command a stream, whatever the number of lanes. Raises RedisError."""
+    pipe = redis.pipeline(transaction=False)
+    put_bells(pipe, lanes, now)
+    await pipe.execute()
+
+
+def put_bells(pipe: Pipeline, lanes: Iterable[Lane], now: float) -> None:
+    """The same, together with whatever else the pipeline carries."""
     members: dict[str, dict[str, float]] = {}
     for lane in set(lanes):
         members.setdefault(BELLS[lane.stream], {})[str(lane.connection_id)] = now
     for bell, mapping in members.items():
-        await redis.zadd(bell, mapping, nx=True)
+        pipe.zadd(bell, mapping, nx=True)
 
 
 async def listen(redis: Redis, bells: tuple[str, ...] = BELLS, seconds: float = 1) -> Lane | None:

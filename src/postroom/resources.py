@@ -4,8 +4,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import asyncpg
 import httpx
 import orjson
 import redis.asyncio
@@ -27,11 +28,22 @@ from postroom.settings import Settings
 Session = AsyncSession
 Sessions = async_sessionmaker[AsyncSession]
 Redis = redis.asyncio.Redis
+Pipeline = redis.asyncio.client.Pipeline
 Http = httpx.AsyncClient
+# The database without SQLAlchemy, for the few statements that every mail goes through.
+Pg: TypeAlias = asyncpg.Pool
+PgConnection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+PgError = asyncpg.PostgresError
+PgMisuse = asyncpg.InterfaceError
 
 __all__ = [
     "Http",
     "Keys",
+    "Pg",
+    "PgConnection",
+    "PgError",
+    "PgMisuse",
+    "Pipeline",
     "Redis",
     "RedisError",
     "Resources",
@@ -66,6 +78,7 @@ class Resources:
     settings: Settings
     engine: AsyncEngine
     sessions: Sessions
+    pg: Pg
     redis: Redis
     http: Http
     keys: Keys
@@ -87,6 +100,22 @@ def open_engine(settings: Settings, *, pool_size: int = 10) -> AsyncEngine:
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         connect_args={"timeout": 5, "server_settings": _SESSION_SETTINGS},
+    )
+
+
+async def _as_it_is(connection: asyncpg.Connection) -> None:
+    """Nobody changes the state of a session here, so nothing is reset: it would cost a round trip."""
+
+
+def open_pg(settings: Settings) -> Pg:
+    """A small pool of plain connections; connections are made when first used."""
+    return asyncpg.create_pool(
+        settings.pg_url,
+        min_size=0,
+        max_size=4,
+        reset=_as_it_is,
+        timeout=5,
+        server_settings=_SESSION_SETTINGS,
     )
 
 
@@ -140,9 +169,10 @@ async def open_resources(settings: Settings, *, pool_size: int = 10) -> AsyncIte
     async with AsyncExitStack() as stack:
         engine = open_engine(settings, pool_size=pool_size)
         stack.push_async_callback(engine.dispose)
+        pg = await stack.enter_async_context(open_pg(settings))
         client = open_redis(settings)
         stack.push_async_callback(client.aclose)
         http = await stack.enter_async_context(open_http())
         keys = await load_keys(engine, settings)
         sessions = async_sessionmaker(engine, expire_on_commit=False)
-        yield Resources(settings, engine, sessions, client, http, keys)
+        yield Resources(settings, engine, sessions, pg, client, http, keys)

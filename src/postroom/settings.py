@@ -91,6 +91,11 @@ class Settings(BaseSettings):
         return sqlalchemy_url(self.database_url.get_secret_value())
 
     @property
+    def pg_url(self) -> str:
+        """The database's address in the form that the driver itself takes."""
+        return self.database_url.get_secret_value().replace("postgresql+asyncpg:", "postgresql:", 1)
+
+    @property
     def shared_provider(self) -> str | None:
         """The provider of projects without a connection of their own, if there is one."""
         if self.mail_provider:

@@ -139,7 +139,7 @@ async def test_the_same_key_from_fifty_parallel_clients_is_one_mail(world) -> No
 async def test_two_processes_with_the_same_key_write_one_mail(world, resources) -> None:
     project = await world.project()
     first = world.client._transport.app.state.acceptor
-    second_intake = Intake(resources.sessions, resources.redis)
+    second_intake = Intake(resources.pg, resources.sessions, resources.redis)
     writer = asyncio.create_task(second_intake.write_forever())
     intakes = [first._intake, second_intake]
     sends = []

@@ -39,7 +39,7 @@ def a_mail(number: int = 1, **changes: Any) -> OutgoingMail:
         headers={"X-Ward": "7", "List-Unsubscribe": "<https://clinic.test/u/1>"},
         tags=(("kind", "result"),),
     )
-    return replace(mail, **changes)
+    return mail._replace(**changes)
 
 
 def with_attachment(number: int = 1) -> OutgoingMail:
@@ -154,7 +154,7 @@ class ProviderContract:
         await provider.send(some_mails(count), WHOLE_NUMBER)
         # A database may hand the headers back in another order.
         again = [
-            replace(mail, headers=dict(reversed(list(mail.headers.items()))))
+            mail._replace(headers=dict(reversed(list(mail.headers.items()))))
             for mail in some_mails(count)
         ]
         fresh = self.provider_class(provider.credentials, provider.http)
@@ -172,7 +172,7 @@ class ProviderContract:
         if not provider.capabilities.inline_images:
             assert provider.refuses(mail).endswith(".")
             plain = replace(mail.attachments[0], content_id=None)
-            mail = replace(mail, attachments=(plain,))
+            mail = mail._replace(attachments=(plain,))
         assert provider.refuses(mail) is None
         answer = await provider.send([mail], WHOLE_NUMBER)
         assert answer.outcomes[0].kind is OutcomeKind.ACCEPTED

@@ -1,7 +1,6 @@
 """Resend keeps what every provider keeps; its bytes, its answers and what each of them means."""
 
 import base64
-from dataclasses import replace
 
 import httpx
 import orjson
@@ -114,7 +113,7 @@ class TestResend(ProviderContract):
 
 async def test_one_mail_is_one_call_with_everything_in_it(wire, resend):
     wire.accept()
-    answer = await resend.send([replace(with_attachment(), bcc=("b@x.test",))], "key-1")
+    answer = await resend.send([with_attachment()._replace(bcc=("b@x.test",))], "key-1")
     assert answer.outcomes == (Outcome(OutcomeKind.ACCEPTED, provider_id="id-0"),)
     assert wire.last.url == f"{API}/emails"
     assert wire.last.headers["authorization"] == "Bearer re_sk-canary"

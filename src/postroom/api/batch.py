@@ -13,8 +13,8 @@ from postroom.api.envelope import Success, errors, json_response
 from postroom.api.mail_body import SendRequest
 from postroom.domain.accept import Acceptor, Composed, Letter
 from postroom.domain.connections import OpenConnection
-from postroom.domain.intake import Accepted
 from postroom.domain.projects import Caller
+from postroom.domain.submissions import Accepted
 from postroom.errors import InvalidPayload, Issue
 
 router = APIRouter(tags=["Sending"])

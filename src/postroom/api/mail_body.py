@@ -105,7 +105,7 @@ class SendRequest(_Body):
     cc: Mailboxes = ()
     bcc: Mailboxes = ()
     reply_to: Mailboxes = ()
-    headers: Annotated[dict[str, OneLine], Field(max_length=MAX_HEADERS)] = {}
+    headers: Annotated[dict[str, OneLine], Field(default_factory=dict, max_length=MAX_HEADERS)]
     attachments: Annotated[tuple[AttachmentBody, ...], Field(max_length=MAX_ATTACHMENTS)] = ()
     tags: Annotated[tuple[TagBody, ...], Field(max_length=MAX_TAGS)] = ()
     template_id: Annotated[
@@ -167,8 +167,8 @@ def letter_of(body: SendRequest, filled: Filled | None = None) -> Letter:
         bcc=body.bcc,
         reply_to=body.reply_to,
         headers=body.headers,
-        attachments=tuple(_attachment(i, a) for i, a in enumerate(body.attachments)),
-        tags=tuple((tag.name, tag.value) for tag in body.tags),
+        attachments=tuple([_attachment(i, a) for i, a in enumerate(body.attachments)]),
+        tags=tuple([(tag.name, tag.value) for tag in body.tags]),
         scheduled_at=moment_ahead(body.scheduled_at),
         template=filled.used if filled else None,
     )

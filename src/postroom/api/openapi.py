@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from postroom.api.body import DOCUMENTED
+from postroom.api.envelope import Failure
 
 _SCHEMAS = "#/components/schemas/"
 # FastAPI documents its own answer to a wrong parameter; ours is a 400 in the envelope.
@@ -25,7 +26,7 @@ def _complete(app: FastAPI, made: Callable[[], Document]) -> Document:
     if app.openapi_schema is None:
         document = made()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        _add_bodies(schemas)
+        _add_models(schemas)
         for methods in document["paths"].values():
             for route in methods.values():
                 _drop_foreign_answer(route["responses"])
@@ -35,9 +36,10 @@ def _complete(app: FastAPI, made: Callable[[], Document]) -> Document:
     return app.openapi_schema
 
 
-def _add_bodies(schemas: dict[str, Any]) -> None:
-    """The models of bodies that our routes read themselves."""
+def _add_models(schemas: dict[str, Any]) -> None:
+    """The models of bodies that our routes read themselves, and of every refusal."""
     models = [(model, "validation") for model in DOCUMENTED.values()]
+    models.append((Failure, "serialization"))
     _, extra = models_json_schema(models, ref_template=_SCHEMAS + "{model}")  # type: ignore[arg-type]
     for name, schema in extra.get("$defs", {}).items():
         schemas.setdefault(name, schema)

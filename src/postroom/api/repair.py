@@ -1,6 +1,5 @@
 """Repair over HTTP: send a failed mail again, settle one whose outcome is unknown, read what was sent."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -90,7 +89,7 @@ async def _resend(request: Request, resources: Resources, caller: Caller, any_id
         letter = await repair.letter_again(session, resources.keys, caller.project_id, any_id)
     wanted = await read(request, _AGAIN) if await request.body() else Again()
     if wanted.to:
-        letter = replace(letter, to=wanted.to, cc=(), bcc=())
+        letter = letter._replace(to=wanted.to, cc=(), bcc=())
     acceptor: Acceptor = request.app.state.acceptor
     sending = await acceptor.sending(caller)
     composed = await acceptor.compose(caller, sending, letter)

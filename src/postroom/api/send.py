@@ -14,8 +14,9 @@ from postroom.api.deps import AsAdmin, ByKey
 from postroom.api.envelope import BODY, Success, errors, json_response
 from postroom.api.mail_body import SendRequest, letter_of
 from postroom.domain.accept import Acceptor, Composed, Letter
-from postroom.domain.intake import Accepted, Keyed
+from postroom.domain.idempotency import Keyed
 from postroom.domain.projects import Caller
+from postroom.domain.submissions import Accepted
 from postroom.errors import InvalidPayload
 
 router = APIRouter(tags=["Sending"])
@@ -117,13 +118,36 @@ async def accept(acceptor: Acceptor, caller: Caller, body: bytes, key: str | Non
     letter = await letter_from(acceptor, caller, body)
     sending = await acceptor.sending(caller)
     composed = await acceptor.compose(caller, sending, letter)
+    return await _put(acceptor, caller, letter, composed, _named(key, body))
 
+
+def accept_now(
+    acceptor: Acceptor, caller: Caller, body: bytes, key: str | None
+) -> asyncio.Future[Accepted]:
+    """The same for a small body, without a task where nothing has to be waited for but the disk.
+
+    Raises what is wrong with the mail; cancelling drops a mail that was not taken up yet.
+    """
+    found = checked(parse(body))
+    sending = acceptor.sending_now(caller)
+    if sending is None or not isinstance(found, Letter):
+        return asyncio.ensure_future(accept(acceptor, caller, body, key))
+    composed = acceptor.compose_now(caller, sending, found)
+    return _put(acceptor, caller, found, composed, _named(key, body))
+
+
+def _put(
+    acceptor: Acceptor, caller: Caller, letter: Letter, composed: Composed, named: Keyed | None
+) -> asyncio.Future[Accepted]:
     def full_answer(usage: int) -> dict[str, Any]:
         data = queued(caller, composed, letter, usage)
         return {"success": True, "data": data, "message": QUEUED}
 
-    named = keyed(key, "send", parse_json(body)) if key is not None else None
-    return await acceptor.submit(caller, [composed.mail], full_answer, named)
+    return acceptor.put(caller, [composed.mail], full_answer, named)
+
+
+def _named(key: str | None, body: bytes) -> Keyed | None:
+    return None if key is None else keyed(key, "send", parse_json(body))
 
 
 async def _send(request: Request, caller: Caller) -> Response:

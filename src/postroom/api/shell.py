@@ -1,8 +1,8 @@
 """What stands around every request: an id, a limit to its size, careful headers, and a last net."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
-from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -79,7 +79,7 @@ def request_id_of(given: bytes | None) -> str:
     """The caller's own id where it is a sane one, so that both sides can search for it."""
     if given is not None and _SANE_ID.fullmatch(given):
         return given.decode()
-    return uuid4().hex
+    return os.urandom(16).hex()
 
 
 class BodyLimit:

@@ -1,13 +1,14 @@
 """`postroom api`: serve the HTTP API and the dashboard until told to stop."""
 
 import argparse
-import gc
 import logging
 
 import uvicorn
 from fastapi import FastAPI
 
+from postroom.api.short_way import ShortWay
 from postroom.app import create_app
+from postroom.commands.garbage import collect_rarely
 from postroom.commands.session import nothing, run_with_resources
 from postroom.embedded.gate import wait_for_go
 from postroom.log import configure_logging
@@ -47,7 +48,7 @@ def _serve(host: str, port: int, workers: int) -> None:
         port=port,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=ShortWay,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -64,9 +65,7 @@ def make_app() -> FastAPI:
     settings = load_settings()
     _configure_logging(settings)
     app = create_app(settings=settings)
-    # A full collection would look through all that was loaded until now, and hold up every request meanwhile.
-    gc.collect()
-    gc.freeze()
+    collect_rarely()
     return app
 
 

@@ -5,6 +5,7 @@ import asyncio
 
 import uvloop
 
+from postroom.commands.garbage import collect_rarely
 from postroom.embedded.gate import wait_for_go
 from postroom.log import configure_logging
 from postroom.resources import open_resources
@@ -26,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
     opener = open_resources(settings, pool_size=12)
     resources = loop.run_until_complete(opener.__aenter__())
     try:
-        make_worker(resources, settings).run()
+        worker = make_worker(resources, settings)
+        collect_rarely()
+        worker.run()
     finally:
         loop.run_until_complete(opener.__aexit__(None, None, None))
         loop.close()

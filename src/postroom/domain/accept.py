@@ -1,11 +1,10 @@
 """Mails come in: check, fill, seal, and hand them to the intake; one path for one mail and for a hundred."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import time
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -15,8 +14,11 @@ from postroom.domain import content
 from postroom.domain.connections import ConnectionBook, ConnectionInfo, OpenConnection
 from postroom.domain.content import Content
 from postroom.domain.filling import Filled, Filler, Wish
-from postroom.domain.intake import Accepted, Intake, Keyed, NewMail, Submission
+from postroom.domain.idempotency import Keyed
+from postroom.domain.intake import Intake
+from postroom.domain.new_mails import NewMail
 from postroom.domain.projects import Caller
+from postroom.domain.submissions import Accepted, Submission
 from postroom.errors import Forbidden, InvalidPayload
 from postroom.ids import new_id
 from postroom.providers.base import Attachment, Capabilities, OutgoingMail
@@ -29,8 +31,7 @@ UNPACED_COST = 0.001
 LARGE = 262_144  # bytes from which sealing would hold the event loop for longer than it may
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A mail as a client asked for it: checked, its template filled."""
 
     to: tuple[str, ...]
@@ -41,7 +42,7 @@ class Letter:
     cc: tuple[str, ...] = ()
     bcc: tuple[str, ...] = ()
     reply_to: tuple[str, ...] = ()
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     attachments: tuple[Attachment, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     scheduled_at: datetime | None = None
@@ -52,8 +53,7 @@ class Letter:
         return self.to + self.cc + self.bcc
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(NamedTuple):
     """A mail ready for the intake, and the sender that it will carry."""
 
     mail: NewMail
@@ -105,35 +105,29 @@ class Acceptor:
 
     async def sending(self, caller: Caller) -> OpenConnection:
         """The connection that carries this caller's mails; fails closed for health data."""
-        if caller.connection is None:
-            raise InvalidPayload(
-                "No mail provider is configured. Connect one under Providers & settings,"
-                " or set MAIL_PROVIDER on the server.",
-                code="no_provider",
-            )
-        if caller.phi and not caller.connection.phi_allowed:
-            raise Forbidden(
-                "This project carries health data and its provider is not allowed to."
-                " Connect one that is, with phiAllowed set.",
-                code="phi_not_allowed",
-            )
-        return await self._book.get(caller.connection.id)
+        return await self._book.get(_sender_of(caller).id)
+
+    def sending_now(self, caller: Caller) -> OpenConnection | None:
+        """The same, if this process has it open; None means to ask again with time to wait."""
+        return self._book.peek(_sender_of(caller).id)
 
     async def compose(self, caller: Caller, sending: OpenConnection, letter: Letter) -> Composed:
-        """Resolve the sender, check what the vendor could never carry, seal."""
+        """Resolve the sender, check what the vendor could never carry, seal; a large mail in a thread."""
+        if _weight(letter) > LARGE:
+            return await asyncio.to_thread(self.compose_now, caller, sending, letter)
+        return self.compose_now(caller, sending, letter)
+
+    def compose_now(self, caller: Caller, sending: OpenConnection, letter: Letter) -> Composed:
+        """The same, for as long as sealing takes; a small mail's takes some microseconds."""
         sender, is_default = resolve_sender(sending.info, letter.sender)
         mail_id = new_id()
         outgoing = _outgoing(caller.project_id, mail_id, letter, sender)
         if (sentence := sending.provider.refuses(outgoing)) is not None:
             raise InvalidPayload(sentence, code="unsupported_by_provider")
-        whole = Content(outgoing, is_default)
-        ring = self._keys.ring
-        if _weight(letter) > LARGE:
-            sealed = await asyncio.to_thread(content.seal, ring, mail_id, whole)
-        else:
-            sealed = content.seal(ring, mail_id, whole)
-        mail = self._new_mail(caller, sending, letter, outgoing, (mail_id, sealed))
-        return Composed(mail, sender)
+        sealed = content.seal(self._keys.ring, mail_id, Content(outgoing, is_default))
+        return Composed(
+            self._new_mail(caller, sending, letter, outgoing, (mail_id, sealed)), sender
+        )
 
     def _new_mail(
         self,
@@ -182,8 +176,35 @@ class Acceptor:
         keyed: Keyed | None,
     ) -> Accepted:
         """Write the mails of one request down, all or none; on return they are ours."""
+        return await self.put(caller, mails, answer, keyed)
+
+    def put(
+        self,
+        caller: Caller,
+        mails: Sequence[NewMail],
+        answer: Callable[[int], dict[str, Any]],
+        keyed: Keyed | None,
+    ) -> asyncio.Future[Accepted]:
+        """The same for a caller that does not wait; cancelling drops what was not taken up yet."""
         submission = Submission(caller.project_id, caller.plan.monthly_limit, mails, answer, keyed)
-        return await self._intake.submit(submission)
+        return self._intake.put(submission)
+
+
+def _sender_of(caller: Caller) -> ConnectionInfo:
+    """The account that may carry this caller's mails."""
+    if caller.connection is None:
+        raise InvalidPayload(
+            "No mail provider is configured. Connect one under Providers & settings,"
+            " or set MAIL_PROVIDER on the server.",
+            code="no_provider",
+        )
+    if caller.phi and not caller.connection.phi_allowed:
+        raise Forbidden(
+            "This project carries health data and its provider is not allowed to."
+            " Connect one that is, with phiAllowed set.",
+            code="phi_not_allowed",
+        )
+    return caller.connection
 
 
 def bare_address(recipient: str) -> str:

@@ -82,8 +82,7 @@ class ConnectionBook:
 
     async def get(self, connection_id: int) -> OpenConnection:
         """The account, ready to be called. Raises ConnectionGone, or Unsealable when its secret is lost."""
-        until, held = self._open.get(connection_id, (0.0, None))
-        if held is not None and until > time.monotonic():
+        if (held := self.peek(connection_id)) is not None:
             return held
         forgotten = self._forgotten
         # What is asked after a change is not answered by what was asked before it.
@@ -92,6 +91,11 @@ class ConnectionBook:
         if forgotten == self._forgotten:
             self._open[connection_id] = (time.monotonic() + _HOLD_SECONDS, opened)
         return opened
+
+    def peek(self, connection_id: int) -> OpenConnection | None:
+        """The account, if this process has it open."""
+        until, held = self._open.get(connection_id, (0.0, None))
+        return held if until > time.monotonic() else None
 
     def forget(self, connection_id: int | None) -> None:
         """Read this account again when it is next needed; None means all of them."""

@@ -1,8 +1,7 @@
 """A mail's content as it is kept: final, sealed, bound to the mail; a provider call is built from it alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -11,8 +10,7 @@ from postroom.crypto import Keyring
 from postroom.providers.base import Attachment, OutgoingMail
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What is sent, and whether the sender was the account's own default (a failover then uses another)."""
 
     mail: OutgoingMail
@@ -73,10 +71,8 @@ def unseal(ring: Keyring, project_id: UUID, mail_id: UUID, sealed: bytes) -> Con
 def without(content: Content, unwanted: Callable[[str], bool]) -> Content:
     """The content without the recipients that are unwanted."""
     mail = content.mail
-    return replace(
-        content,
-        mail=replace(
-            mail,
+    return content._replace(
+        mail=mail._replace(
             to=tuple(a for a in mail.to if not unwanted(a)),
             cc=tuple(a for a in mail.cc if not unwanted(a)),
             bcc=tuple(a for a in mail.bcc if not unwanted(a)),
@@ -88,4 +84,4 @@ def from_account(content: Content, sender: str) -> Content:
     """The content for another account: a sender that was a default becomes that account's default."""
     if not content.default_sender:
         return content
-    return replace(content, mail=replace(content.mail, sender=sender))
+    return content._replace(mail=content.mail._replace(sender=sender))

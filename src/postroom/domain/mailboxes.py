@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 def bare(address: str) -> str:
     """A single address in the form that goes out; raises ValueError."""
-    if _PLAIN.fullmatch(address) and len(address) <= 254 and address.find("@") <= 64:
+    if _is_plain(address):
         return address
     try:
         found = validate_email(address, check_deliverability=False, allow_smtputf8=False)
@@ -27,10 +27,15 @@ def bare(address: str) -> str:
     return found.ascii_email or address
 
 
+def _is_plain(address: str) -> bool:
+    plain = _PLAIN.fullmatch(address) is not None
+    return plain and len(address) <= 254 and address.find("@") <= 64
+
+
 def mailbox(value: str) -> str:
     """`address` or `Name <address>`, without anything that could break out of a header."""
-    if _PLAIN.fullmatch(value):
-        return bare(value)
+    if _is_plain(value):
+        return value
     if len(value) > 600 or _CONTROL.search(value):
         raise ValueError(INVALID_RECIPIENT)
     named = _NAMED.fullmatch(value)

@@ -4,16 +4,17 @@ The truth is `quota_months.used`, moved in the transaction that writes or refund
 only spares Postgres the requests that have no chance; it may be lost, too low or (for a moment) too high.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
-from postroom.resources import Redis, RedisError, Session, Sessions
+from postroom.resources import Pipeline, Redis, RedisError, Session, Sessions
 
 UNLIMITED = -1
 # What "unlimited" is to the guard of the statement that counts.
@@ -51,6 +52,50 @@ for i, key in ipairs(KEYS) do
 end
 return 1
 """
+
+
+_COUNT = """
+for i, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 1 then redis.call('INCRBY', key, ARGV[i]) end
+end
+return 1
+"""
+
+PLENTY = 20_000  # slots left of which nobody can have taken the last one within a second
+FRESH = 1.0  # seconds for which what the ledger said is relied on
+
+
+class Room:
+    """What this process knows of the room under each project's limit, from what the ledger last said.
+
+    A project with plenty of it is not asked for at the gate first, only counted there afterwards: the gate
+    could not refuse it, and the guard beside the mail decides in any case.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._used: dict[UUID, tuple[float, date, int]] = {}
+
+    def learn(self, used: Mapping[UUID, int], month: date) -> None:
+        if len(self._used) > 50_000:
+            self._used.clear()
+        now = self._clock()
+        for project_id, count in used.items():
+            self._used[project_id] = (now, month, count)
+
+    def is_plenty(self, project_id: UUID, limit: int, month: date) -> bool:
+        if limit == UNLIMITED:
+            return True
+        said_at, of, used = self._used.get(project_id, (-FRESH, month, 0))
+        fresh = of == month and self._clock() - said_at < FRESH
+        return fresh and limit - used > PLENTY
+
+
+def count_in(pipe: Pipeline, slots: Mapping[UUID, int], month: date) -> None:
+    """Count slots that were paid past the gate, at the gates that exist."""
+    if slots:
+        keys = [gate_key(project_id, month) for project_id in slots]
+        pipe.eval(_COUNT, len(keys), *keys, *map(str, slots.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +179,9 @@ async def reserved(
     Whatever ends the block early, cancellation included, gives the slots back to the gate. Without Redis
     everything is granted: the guard in Postgres decides alone.
     """
+    if not wishes:
+        yield []
+        return
     try:
         granted = await _ask_gate(sessions, redis, wishes, month)
         gated = True

@@ -57,13 +57,24 @@ class Rates:
         """Let one request in, or raise RateLimited. Awaits Redis only when a block was spent."""
         if limit == UNLIMITED:
             return
+        if self.admits_now(project_id, limit):
+            return
         minute = self._minute(project_id)
-        if not minute.tokens and not minute.exhausted:
+        if not minute.exhausted:
             await self._lease(project_id, minute, limit)
-        if not minute.tokens:
+        if not self.admits_now(project_id, limit):
             raise self._refusal()
+
+    def admits_now(self, project_id: UUID, limit: int) -> bool:
+        """Let one request in by what this process holds; False says nothing but to ask `admit`."""
+        if limit == UNLIMITED:
+            return True
+        minute = self._minute(project_id)
+        if not minute.tokens:
+            return False
         minute.tokens -= 1
         minute.spent += 1
+        return True
 
     def _minute(self, project_id: UUID) -> _Minute:
         window = int(self._clock()) // WINDOW_SECONDS

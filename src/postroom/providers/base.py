@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import httpx
 
@@ -29,8 +29,7 @@ class Attachment:
     content_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingMail:
+class OutgoingMail(NamedTuple):
     """A mail as a vendor may see it. It is final at accept: a repeat of a call is made from the same values."""
 
     ref: str  # our opaque id, sent along where the vendor returns it in events
@@ -42,7 +41,7 @@ class OutgoingMail:
     cc: tuple[str, ...] = ()
     bcc: tuple[str, ...] = ()
     reply_to: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     attachments: tuple[Attachment, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
 
