@@ -17,6 +17,7 @@ from bench.clients import Answers, Clients, plain_mail
 from bench.rig import Process, Rig, free_port, rig, until_live
 from bench.tenants import Tenant, Vendor, make_tenant, vendor
 
+LIMIT = "10000"  # of each project: near enough that the gate is asked before a mail is written
 START_SECONDS = 90.0  # for a process on a busy machine
 
 _numbers = itertools.count(1)
@@ -117,7 +118,9 @@ async def standing() -> AsyncIterator[Place]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postroom-crash-")))
         paubox = await stack.enter_async_context(vendor("paubox", folder))
-        r = await stack.enter_async_context(rig(apis=2, workers=0, PAUBOX_BASE_URL=paubox.url))
+        r = await stack.enter_async_context(
+            rig(apis=2, workers=0, PAUBOX_BASE_URL=paubox.url, FREE_MONTHLY_LIMIT=LIMIT)
+        )
         resend = Vendor("resend", r.vendor_url, r.others[0])
         yield Place(r, {"resend": resend, "paubox": paubox})
 
