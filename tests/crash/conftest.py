@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ class Place:
         process = await self.start(*_doomed(point, nth), "api", "--port", str(port))
         await until_live(port, START_SECONDS)
         return process, port
+
+    async def api_ahead(self, of_time: timedelta) -> int:
+        """An API process that lives at a later time; its port."""
+        port = free_port()
+        seconds = f"{of_time.total_seconds():.0f}"
+        await self.start("-m", "tests.crash.elsewhen", seconds, "api", "--port", str(port))
+        await until_live(port, START_SECONDS)
+        return port
 
     async def died(self, process: Process, point: str, seconds: float = START_SECONDS) -> None:
         """Wait until it has killed itself, and there."""

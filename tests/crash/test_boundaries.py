@@ -4,11 +4,12 @@ What must come of it is told for each boundary, so that a boundary which moves i
 """
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from bench.clients import plain_mail
+from bench.clients import Answers, plain_mail
 
 from tests.crash.conftest import Place
 
@@ -16,6 +17,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash")]
 long = pytest.mark.long
 
 MAILS = 40  # few enough for one call
+DAY = timedelta(days=1)
 SLOW = 1500  # milliseconds: long enough to die in mid-call
 
 
@@ -245,3 +247,32 @@ async def test_a_call_older_than_the_vendors_memory_is_parked_and_never_repeated
     kept(counts, MAILS)
     assert counts.parked == counts.parked_but_taken > 0
     assert counts.repeated_keys == 0
+
+
+# ── The month turns between the hand-over's two ends ─────────────────────────────────────────────
+
+
+@long
+async def test_a_mail_that_fails_after_the_month_turned_is_paid_back_to_the_month_that_paid(
+    place: Place, kept: Any
+):
+    tenant = await place.tenant("resend")
+    now = datetime.now(UTC)
+    this, later = (
+        f"{month:%Y-%m-%d}" for month in (now.replace(day=1), now.replace(day=1) + 32 * DAY)
+    )
+    port = await place.api_ahead((now.replace(day=1) + 32 * DAY).replace(day=2) - now)
+    before = place.clients(tenant, body=some_rejected)
+    after = place.clients(tenant, port, body=some_rejected)
+    before_answers = await before.send(range(20), 4)
+    after_answers = await after.send(range(MAILS), 4)
+    # The worker's own month is another one than that of half of the mails.
+    await place.worker()
+    await place.settled()
+    used = "select to_char(month, 'YYYY-MM') as month, used from quota_months where project_id = $1::uuid"
+    paid = {row["month"]: row["used"] for row in await place.rig.sql(used, tenant.project_id)}
+    assert paid == {this[:7]: 20 - 2, later[:7]: MAILS - MAILS // 10}
+    everyone = Answers(
+        bodies=dict(enumerate([*before_answers.bodies.values(), *after_answers.bodies.values()]))
+    )
+    kept(await place.count(tenant, everyone), 20 + MAILS)
