@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from os import getloadavg
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -43,6 +44,7 @@ class Plan:
     mails: int  # of each vendor
     kills: int
     seed: int
+    load: float  # of the machine by others, before it began
 
 
 @dataclass
@@ -183,11 +185,13 @@ def page(soak: Soak, counts: dict[str, Counts], answers: dict[str, Answers], pla
     replayed = sum(a.replayed for a in answers.values())
     lines = [
         f"Measured on {machine()}; {soak.kills} kills over {total:,} accepted mails in"
-        f" {plan.seconds / 60:.0f} minutes at the most (seed {plan.seed}).",
+        f" {plan.seconds / 60:.0f} minutes at the most (seed {plan.seed}). Before it began the machine had a load of"
+        f" {plan.load:.1f}.",
         "",
         "| what happened | times |",
         "|---|---|",
         *(f"| {what} | {times} |" for what, times in soak.happened.most_common()),
+        f"| mails whose call outlived its key | {soak.aged_mails} |",
         f"| requests cut off in the middle, and repeated by their clients | {broken_off:,} |",
         f"| requests answered with what an earlier one had become | {replayed:,} |",
         "",
@@ -234,6 +238,8 @@ def broken(soak: Soak, counts: dict[str, Counts], plan: Plan) -> list[str]:
             found.append(f"{name}: no mail was paid by the month that turned")
     if (parked := counts["resend"].parked) > soak.aged_mails:
         found.append(f"resend: {parked} parked, though only {soak.aged_mails} outlived their key")
+    if not soak.aged_mails:
+        found.append("the run: no call outlived its key")
     if soak.kills < plan.kills:
         found.append(f"the run: {soak.kills} kills instead of {plan.kills}")
     return found
@@ -255,7 +261,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     args = parser.parse_args()
-    plan = Plan(args.minutes * 60, args.mails // 2, args.kills, args.seed)
+    plan = Plan(args.minutes * 60, args.mails // 2, args.kills, args.seed, getloadavg()[0])
     soak, counts, answers = asyncio.run(run(plan))
     text = page(soak, counts, answers, plan)
     print(text)

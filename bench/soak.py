@@ -226,11 +226,11 @@ class Soak:
         await self.rig.add_api(port)
 
     async def outlive_the_keys(self) -> None:
-        """All workers die in mid-call and come back after the vendor forgot the keys of those calls."""
+        """All workers die in mid-call and come back when the vendor has forgotten the keys of those calls."""
         self.happened["workers away for longer than the vendor remembers a key"] += 1
         keyed = self.tenants["resend"]
         await keyed.vendor.faults(**USUAL["resend"] | {"latency_ms": 700, "hang_percent": 0})
-        await self._until_calling(keyed)
+        await self._until_called_anew(keyed)
         victims = self._workers()
         await self._kill("worker", *victims)
         await asyncio.sleep(1)  # what it has read it takes
@@ -247,12 +247,14 @@ class Soak:
         for _ in victims:
             await self.rig.add_worker()
 
-    async def _until_calling(self, tenant: Tenant, seconds: float = 20) -> None:
-        open_calls = "select 1 from attempts where connection_id = $1 and not parked limit 1"
+    async def _until_called_anew(self, tenant: Tenant, seconds: float = 30) -> None:
+        """Wait for a call that began after now, and is therefore as slow as the vendor is from now on."""
+        (now,) = await self.rig.sql("select now() as now")
+        called = "select 1 from attempts where connection_id = $1 and not parked and called_at > $2"
         began = monotonic()
-        while not await self.rig.sql(open_calls, tenant.connection_id):
+        while not await self.rig.sql(called, tenant.connection_id, now["now"]):
             if monotonic() - began > seconds:
-                return  # nothing is sent any more; then there is nothing to forget
+                return  # nothing is sent just now; the run tells that no call outlived its key
             await asyncio.sleep(0.01)
 
 
