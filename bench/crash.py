@@ -185,8 +185,8 @@ def page(soak: Soak, counts: dict[str, Counts], answers: dict[str, Answers], pla
     replayed = sum(a.replayed for a in answers.values())
     lines = [
         f"Measured on {machine()}; {soak.kills} kills over {total:,} accepted mails in"
-        f" {plan.seconds / 60:.0f} minutes at the most (seed {plan.seed}). Before it began the machine had a load of"
-        f" {plan.load:.1f}.",
+        f" {plan.seconds / 60:.0f} minutes at the most (seed {plan.seed}), on a machine that had a load of"
+        f" {plan.load:.1f} before it began.",
         "",
         "| what happened | times |",
         "|---|---|",

@@ -158,6 +158,7 @@ async def test_a_worker_killed_on_the_way_to_a_vendor_without_keys_sends_nothing
     await tenant.vendor.faults(latency_ms=0)
     await place.let_leases_lapse()
     await place.worker()
+    await asyncio.sleep(SLOW / 1000)  # what the vendor had read it takes, whoever is dead
     await place.settled()
     counts = await place.count(tenant, answers)
     kept(counts, MAILS)
@@ -218,6 +219,7 @@ async def test_a_worker_killed_while_it_parks_leaves_no_mail_unseen(
     await place.let_leases_lapse()
     await place.died(await place.doomed_worker(point), point)
     await place.worker()
+    await asyncio.sleep(SLOW / 1000)  # what the vendor had read it takes, whoever is dead
     await place.settled()
     counts = await place.count(tenant, answers)
     kept(counts, MAILS)
