@@ -15,6 +15,7 @@ from alembic.config import Config
 from postroom import embedded
 from postroom.resources import Resources, open_resources
 from postroom.settings import Settings
+from tests import vendors_mock  # noqa: F401 - every use of respx goes through it
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import asyncpg
-import httpx
 import orjson
 import redis.asyncio
 from redis.asyncio.retry import Retry
@@ -21,15 +20,14 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from postroom import __version__
 from postroom.crypto import Keyring
+from postroom.outgoing import Dialer, Http, origin_of
 from postroom.settings import Settings
 
 Session = AsyncSession
 Sessions = async_sessionmaker[AsyncSession]
 Redis = redis.asyncio.Redis
 Pipeline = redis.asyncio.client.Pipeline
-Http = httpx.AsyncClient
 # The database without SQLAlchemy, for the few statements that every mail goes through.
 Pg: TypeAlias = asyncpg.Pool
 PgConnection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -131,15 +129,11 @@ def open_redis(settings: Settings) -> Redis:
     )
 
 
-def open_http() -> Http:
-    """The client for every vendor: no redirects, no proxy from the environment, a User-Agent always."""
-    return httpx.AsyncClient(
-        follow_redirects=False,
-        trust_env=False,
-        timeout=httpx.Timeout(30, connect=5, pool=5),
-        limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
-        headers={"User-Agent": f"postroom/{__version__}"},
-    )
+def open_http(settings: Settings) -> Http:
+    """The client for every vendor. What the operator named may be anywhere, what a user typed may not."""
+    named = (settings.resend_base_url, settings.paubox_base_url)
+    trusted = frozenset(origin for url in named if (origin := origin_of(url)) is not None)
+    return Http(Dialer(allow_private=settings.allow_private_addresses, trusted=trusted))
 
 
 async def load_keys(engine: AsyncEngine, settings: Settings) -> Keys:
@@ -172,7 +166,7 @@ async def open_resources(settings: Settings, *, pool_size: int = 10) -> AsyncIte
         pg = await stack.enter_async_context(open_pg(settings))
         client = open_redis(settings)
         stack.push_async_callback(client.aclose)
-        http = await stack.enter_async_context(open_http())
+        http = await stack.enter_async_context(open_http(settings))
         keys = await load_keys(engine, settings)
         sessions = async_sessionmaker(engine, expire_on_commit=False)
         yield Resources(settings, engine, sessions, pg, client, http, keys)

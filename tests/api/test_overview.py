@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -27,7 +28,7 @@ async def _mail(
 ) -> None:
     at = datetime.now(UTC) - ago
     tail = new_id().int & ((1 << 62) - 1)
-    made = type(new_id())(int=first_id_at(at).int | (0x7 << 76) | (0b10 << 62) | tail)
+    made = UUID(int=first_id_at(at).int | (0x7 << 76) | (0b10 << 62) | tail)
     values = {
         "project": project.id,
         "id": made,

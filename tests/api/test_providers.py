@@ -11,6 +11,7 @@ from sqlalchemy import select
 from postroom.domain import addresses, connections
 from postroom.errors import NotFound
 from postroom.models import AuditEvent, Connection
+from postroom.outgoing import Dialer
 from postroom.resources import Resources
 from tests.api.test_envelope import assert_failure
 from tests.factories import MadeProject, make_member, make_project
@@ -286,11 +287,11 @@ async def test_the_webhook_address_names_the_connection_and_cannot_be_guessed(
 async def test_private_addresses_are_refused_unless_the_operator_allows_them(
     resources: Resources,
 ) -> None:
-    strict = resources.settings.model_copy(update={"allow_private_addresses": False})
+    strict = Dialer()
     for host in ("127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "localhost", "0.0.0.0"):  # noqa: S104
         with pytest.raises(Exception, match="private"):
             await addresses.check(strict, {"host": host})
     with pytest.raises(Exception, match="https"):
         await addresses.check(strict, {"baseUrl": "http://93.184.216.34/v1"})
     await addresses.check(strict, {"baseUrl": "https://93.184.216.34/v1"})
-    await addresses.check(resources.settings, {"host": "127.0.0.1"})
+    await addresses.check(resources.http.dialer, {"host": "127.0.0.1"})

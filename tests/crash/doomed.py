@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 
 from asyncpg.connection import Connection
 from asyncpg.prepared_stmt import PreparedStatement
-from httpx import AsyncHTTPTransport, Request
 from redis.asyncio.connection import AbstractConnection
 
 from postroom import cli
+from postroom.outgoing.wire import Wire
 from postroom.providers import PROVIDERS
 
 IN_MID_CALL = 0.1  # seconds after the request is out
@@ -217,20 +217,16 @@ def watch_redis(strike: Strike, command: bytes, *, granted: bool) -> None:
 
 
 def watch_requests(strike: Strike) -> None:
-    """Strike when a request of ours to a vendor is out, and its answer is not there yet."""
-    run = AsyncHTTPTransport.handle_async_request
+    """Strike when a request to a vendor is out on an open connection, and its answer is not there yet."""
+    exchange = Wire.exchange
 
-    @wraps(run)
-    async def asking(self: Any, request: Request) -> Any:
-        async def trace(event: str, _: Any) -> None:
-            if event.endswith("send_request_body.complete"):
-                asyncio.get_running_loop().call_later(IN_MID_CALL, strike)
+    @wraps(exchange)
+    async def asking(self: Any, head: bytes, *args: Any, **more: Any) -> Any:
+        if head.startswith(b"POST "):
+            asyncio.get_running_loop().call_later(IN_MID_CALL, strike)
+        return await exchange(self, head, *args, **more)
 
-        if request.method == "POST":
-            request.extensions = {**request.extensions, "trace": trace}
-        return await run(self, request)
-
-    AsyncHTTPTransport.handle_async_request = asking  # type: ignore[method-assign]
+    Wire.exchange = asking  # type: ignore[method-assign]
 
 
 def watch_answers(strike: Strike) -> None:

@@ -9,10 +9,10 @@ from starlette.requests import Request
 
 from postroom.api.deps import client_address
 from postroom.domain import accounts
-from postroom.domain.addresses import is_public
 from postroom.domain.projects import CallerCache
 from postroom.domain.tries import Tries
 from postroom.errors import RateLimited
+from postroom.outgoing import is_public
 from postroom.resources import Resources, open_redis
 from tests.factories import make_project
 

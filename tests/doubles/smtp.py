@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 
-def make_certificate() -> tuple[ssl.SSLContext, str]:
-    """A context for a server at 127.0.0.1, and the certificate that its clients must trust."""
+def make_certificate(*hosts: str) -> tuple[ssl.SSLContext, str]:
+    """A context for a server at 127.0.0.1 and of these names, and the certificate that its clients must trust."""
     key = generate_private_key(SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "smtp.test")])
     now = datetime.now(UTC)
@@ -35,7 +35,9 @@ def make_certificate() -> tuple[ssl.SSLContext, str]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([address, *map(x509.DNSName, hosts)]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, SHA256())
     )

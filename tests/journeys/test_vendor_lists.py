@@ -12,6 +12,7 @@ from postroom.app import create_app
 from postroom.domain import housekeeping
 from postroom.domain.audience_copy import Progress, copy
 from postroom.errors import ProviderRefused
+from postroom.outgoing import Http
 from tests.journeys.conftest import World
 from tests.journeys.people import call
 
@@ -29,9 +30,7 @@ async def vendor():
 @pytest.fixture
 async def there(world, vendor):
     """A Postroom whose vendor is the router."""
-    async with httpx.AsyncClient(
-        transport=httpx.MockTransport(vendor.async_handler), headers={"user-agent": "postroom/test"}
-    ) as http:
+    async with Http(transport=httpx.MockTransport(vendor.async_handler)) as http:
         settings = world.resources.settings.model_copy(update={"resend_base_url": API})
         resources = replace(world.resources, settings=settings, http=http)
         app = create_app(resources)

@@ -1,14 +1,15 @@
 import pytest
 import respx
 
+from postroom.outgoing import Dialer, Http
 from postroom.providers.resend import Resend
-from postroom.resources import open_http
+from tests.doubles.wire import HttpServer
 from tests.providers.resend_wire import API, ResendWire
 
 
 @pytest.fixture
 async def http():
-    async with open_http() as client:
+    async with Http(Dialer(allow_private=True)) as client:
         yield client
 
 
@@ -21,3 +22,12 @@ def wire():
 @pytest.fixture
 def resend(wire, http):
     return Resend({"apiKey": "re_sk-canary"}, http)
+
+
+@pytest.fixture
+async def mute():
+    """A server that listens, reads, and never says a word."""
+    server = HttpServer(lambda exchange: None)
+    await server.start()
+    yield server
+    await server.stop()

@@ -16,6 +16,7 @@ import orjson
 import pytest
 from cryptography import x509
 
+from postroom.outgoing import Dialer, Http
 from postroom.providers import sns as sns_module
 from postroom.providers.base import OutcomeKind, WebhookRefused, WebhookRequest
 from postroom.providers.ses import Ses
@@ -42,8 +43,8 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def client(moto) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+async def client(moto) -> AsyncIterator[Http]:
+    async with Http(Dialer(allow_private=True)) as client:
         async with asyncio.timeout(60):
             while not await _answers(client, moto):
                 await asyncio.sleep(0.2)

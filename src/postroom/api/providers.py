@@ -110,7 +110,7 @@ async def put(
     """Set up, or replace, the project's account at a provider."""
     byok.vendor_named(name)
     fields: credentials.Fields = await read(request, ADAPTERS[name])
-    await addresses.check(res.settings, fields.addresses())
+    await addresses.check(res.http.dialer, fields.addresses())
     await byok.verify_health_data(res.http, res.settings, name, fields)
     if verify:
         await byok.verify(res.http, res.settings, name, fields)

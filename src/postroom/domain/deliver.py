@@ -7,6 +7,7 @@ that a bookkeeping error can never rewrite what a vendor said.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import time
@@ -35,8 +36,11 @@ from postroom.resources import RedisError, Resources
 log = logging.getLogger(__name__)
 
 SLICE = 8  # packs after which a task with more to do goes to the end of the line
-MANY_SLOTS = 16  # asked for at once where a call carries one mail
-CALLS_AT_ONCE = 32  # of one connection in one process
+MANY_SLOTS = 64  # asked for at once where a call carries one mail
+CALLS_AT_ONCE = 32  # of one connection in one process, and of a fast one at most
+MOST_AT_ONCE = 128
+SAME_NEWS = 0.05  # seconds for which it need not be told again that an uncounted account answers
+COUNT_EVERY = 0.5
 LONGEST_SLEEP = 1.5  # a longer wait sets the lane aside
 LEASE_BEYOND_CALL = 5.0
 LANES_AT_ONCE = 500
@@ -99,6 +103,8 @@ class Delivery:
         self._calls: set[asyncio.Task[None]] = set()
         self._on_their_way: dict[int, int] = {}
         self._later: set[asyncio.Task[None]] = set()
+        self._handed: Counter[int] = Counter()  # by connection, since Redis was last told
+        self._told_well: dict[int, float] = {}  # until when an account is known to answer
         self._timers: dict[Lane, asyncio.TimerHandle] = {}
         self._stopping = False
         self._stop_asked = asyncio.Event()
@@ -214,7 +220,7 @@ class Delivery:
     def _room(self, connection: OpenConnection) -> int:
         """Calls that may still be under way at once to this connection."""
         rate = connection.info.rate_per_second or connection.provider.capabilities.rate_per_second
-        most = max(CALLS_AT_ONCE, int(rate * 4)) if rate else CALLS_AT_ONCE
+        most = min(MOST_AT_ONCE, max(CALLS_AT_ONCE, int(rate * 4))) if rate else CALLS_AT_ONCE
         return max(0, most - self._on_their_way.get(connection.info.id, 0))
 
     async def _sleep(self, seconds: float) -> None:
@@ -263,9 +269,7 @@ class Delivery:
         result = result_of(attempt, answer, connection.provider.capabilities)
         ours = await self.settler.settle(result)
         accepted = sum(o.kind is OutcomeKind.ACCEPTED for o in answer.outcomes)
-        await account_health.count(
-            self._resources.redis, connection.info.id, account_health.HANDED, accepted
-        )
+        self._count(connection.info.id, accepted)
         for outcome in answer.outcomes:
             metrics.HANDED_OVER.labels(connection.provider.name, outcome.kind.value).inc()
         if ours:
@@ -298,9 +302,30 @@ class Delivery:
         await self._give(connection, slot, _lesson(answer, sent, loop.time() - sent))
         return answer
 
+    def _count(self, number: int, accepted: int) -> None:
+        """Keep the account's figure; all calls of a moment are added up before Redis is told."""
+        if not accepted:
+            return
+        if not self._handed:
+            self._in_background(self._later, self._tell_counts())
+        self._handed[number] += accepted
+
+    async def _tell_counts(self) -> None:
+        await self._sleep(COUNT_EVERY)
+        handed, self._handed = self._handed, Counter()
+        for number, mails in handed.items():
+            await account_health.count(self._resources.redis, number, account_health.HANDED, mails)
+
     async def _give(self, connection: OpenConnection, slot: Slot, lesson: Lesson) -> None:
+        number, now = connection.info.id, asyncio.get_running_loop().time()
+        if not slot.is_counted and lesson.is_plain:
+            if lesson.strike is None or now < self._told_well.get(number, 0.0):
+                return
+            self._told_well[number] = now + SAME_NEWS
+        elif lesson.strike:
+            self._told_well.pop(number, None)
         try:
-            await pace.give(self._resources.redis, connection.info.id, slot, lesson)
+            await pace.give(self._resources.redis, number, slot, lesson)
         except RedisError:
             # The slot frees itself; what the call taught is lost with it.
             log.warning("slot not given back", extra={"connection": connection.info.id})

@@ -131,6 +131,11 @@ class Slot:
     at: float
     window: str = "0"  # µs for which a call of this account counts
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether this account's calls are counted at all."""
+        return self.number != "-1"
+
 
 @dataclass(frozen=True, slots=True)
 class Leave:
@@ -181,6 +186,11 @@ class Lesson:
     limit: float | None = None
     pause: float | None = None
     strike: bool | None = None  # a failure of the account's, or an answer; None says nothing
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says no more than that the account answers, or not even that."""
+        return self.limit is None and self.pause is None and not self.strike
 
 
 async def give(redis: Redis, connection_id: int, slot: Slot, lesson: Lesson) -> float:

@@ -7,9 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
-import httpx
-
 from postroom.errors import Unsupported
+from postroom.outgoing import Http
 from postroom.providers.lists import Audiences, Broadcasts
 
 _ADDRESS = re.compile(r"[^\s<>@\"'(),:;\[\]]+@[^\s<>@\"'(),:;\[\]]+")
@@ -186,7 +185,7 @@ class Provider:
     secret_fields: ClassVar[tuple[str, ...]] = ()
     checklist: ClassVar[tuple[Step, ...]] = ()  # how to move to this vendor
 
-    def __init__(self, credentials: Mapping[str, Any], http: httpx.AsyncClient) -> None:
+    def __init__(self, credentials: Mapping[str, Any], http: Http) -> None:
         self.credentials = credentials
         self.http = http
 

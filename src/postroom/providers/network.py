@@ -11,9 +11,9 @@ import httpx
 import orjson
 
 from postroom.errors import ProviderRefused, ProviderSlow, ProviderUnreachable
+from postroom.outgoing import PrivateAddress, PrivateAddressError
 from postroom.providers.base import Attachment, Outcome, OutcomeKind, OutgoingMail
 
-CONNECT_SECONDS = 5.0
 ASK_SECONDS = 10.0  # for a call that somebody waits for
 
 # Everything that a call may raise; none of it is a bug of ours.
@@ -23,9 +23,19 @@ CALL_ERRORS = (httpx.RequestError, httpx.InvalidURL, UnicodeError, TimeoutError)
 def outcome_of_failure(title: str, failure: Exception) -> Outcome:
     """What a call that got no whole answer means; only what failed before the first byte is provably not sent."""
     match failure:
+        case PrivateAddressError() | PrivateAddress():
+            return Outcome(
+                OutcomeKind.MISCONFIGURED, reason=private_address(title), code="private_address"
+            )
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
             return Outcome(
                 OutcomeKind.NOT_SENT, reason=f"{title} could not be reached.", code="unreachable"
+            )
+        case httpx.LocalProtocolError():
+            return Outcome(
+                OutcomeKind.MISCONFIGURED,
+                reason=f"The credentials of {title} hold characters that no header may hold.",
+                code="header",
             )
         case httpx.InvalidURL() | httpx.UnsupportedProtocol() | UnicodeError():
             return Outcome(
@@ -42,11 +52,18 @@ def outcome_of_failure(title: str, failure: Exception) -> Outcome:
     )
 
 
+def private_address(title: str) -> str:
+    """Says nothing of the address: whoever typed the name need not learn what it leads to."""
+    return f"The address of {title} must not lead to a private address."
+
+
 @contextmanager
 def asking(title: str) -> Iterator[None]:
     """Turn what a call raises into what somebody who waits for it can read."""
     try:
         yield
+    except PrivateAddressError:
+        raise ProviderRefused(422, private_address(title), code="private_address") from None
     except (httpx.ConnectTimeout, httpx.PoolTimeout):
         raise ProviderUnreachable(f"{title} could not be reached.") from None
     except (httpx.TimeoutException, TimeoutError):
@@ -59,10 +76,6 @@ def refused(status: int, message: str, code: str | None = None) -> ProviderRefus
     """The vendor's status and sentence; a redirect or a stranger's page is a bad gateway."""
     sentence = message if message.endswith((".", "!", "?")) else f"{message}."
     return ProviderRefused(status if status >= 400 else 502, sentence, code=code)
-
-
-def timeout_of(seconds: float) -> httpx.Timeout:
-    return httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
 
 
 def is_page(response: httpx.Response) -> bool:

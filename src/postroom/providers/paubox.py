@@ -3,7 +3,6 @@
 https://docs.paubox.com/docs/paubox_email_api/introduction
 """
 
-import asyncio
 import base64
 import hashlib
 import mimetypes
@@ -11,11 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import orjson
 
 from postroom.errors import Problem, ProviderRefused
+from postroom.outgoing import Http
 from postroom.providers.base import (
     Answer,
     Attachment,
@@ -37,7 +38,6 @@ from postroom.providers.network import (
     json_of,
     outcome_of_failure,
     refused,
-    timeout_of,
 )
 from postroom.providers.paubox_answers import WRONG_ADDRESS, read_answer, read_error
 from postroom.providers.paubox_events import POLLED, REF_HEADER, REPORTED, read_pushed, read_receipt
@@ -83,7 +83,7 @@ class Paubox(Provider):
     secret_fields = ("apiKey",)
     checklist = CHECKLIST
 
-    def __init__(self, credentials: Mapping[str, Any], http: httpx.AsyncClient) -> None:
+    def __init__(self, credentials: Mapping[str, Any], http: Http) -> None:
         super().__init__(credentials, http)
         usual = IN_BULK_FOR_HEALTH_DATA if credentials.get("phiAllowed") else MOST_IN_BULK
         asked = int(credentials.get("bulkSize") or usual)
@@ -191,20 +191,13 @@ class Paubox(Provider):
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
     ) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self._api_key}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {self._api_key}"}
         if content is not None:
             headers["Content-Type"] = "application/json"
-        # httpx bounds each step; a vendor that trickles must not outlast the lease of the attempt.
-        async with asyncio.timeout(seconds):
-            return await self.http.request(
-                method,
-                self._base_url + path,
-                params=params,
-                content=content,
-                headers=headers,
-                timeout=timeout_of(seconds),
-                follow_redirects=False,
-            )
+        query = f"?{urlencode(params)}" if params else ""
+        return await self.http.call(
+            method, self._base_url + path + query, seconds, headers=headers, content=content
+        )
 
 
 def _says(told: Sequence[DeliveryEvent], event: DeliveryEvent) -> bool:

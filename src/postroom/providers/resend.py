@@ -1,6 +1,5 @@
 """Resend: one mail or a hundred in a call, its status call and its webhooks; https://resend.com/docs/api-reference."""
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +8,6 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from postroom import __version__
 from postroom.errors import ProviderRefused
 from postroom.providers.base import (
     Answer,
@@ -33,7 +31,6 @@ from postroom.providers.network import (
     json_of,
     outcome_of_failure,
     refused,
-    timeout_of,
 )
 from postroom.providers.resend_answers import (
     read_answer,
@@ -175,21 +172,14 @@ class Resend(Provider):
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
     ) -> httpx.Response:
-        # httpx bounds each step; a vendor that trickles must not outlast the lease of the attempt.
-        async with asyncio.timeout(seconds):
-            return await self.http.request(
-                method,
-                self._base_url + path,
-                content=content,
-                headers={
-                    "Authorization": f"Bearer {self._api_key}",
-                    "Accept": "application/json",
-                    "User-Agent": f"postroom/{__version__}",
-                    **(headers or {}),
-                },
-                timeout=timeout_of(seconds),
-                follow_redirects=False,
-            )
+        proof = {"Authorization": f"Bearer {self._api_key}"}
+        return await self.http.call(
+            method,
+            self._base_url + path,
+            seconds,
+            headers=proof | dict(headers or {}),
+            content=content,
+        )
 
 
 # ── The bytes of a call: change them, and `wire` must change ─────────────────────────────────────

@@ -3,11 +3,11 @@
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/Welcome.html
 """
 
-import asyncio
 import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +33,6 @@ from postroom.providers.network import (
     json_of,
     outcome_of_failure,
     refused,
-    timeout_of,
 )
 from postroom.providers.ses_answers import (
     DENIED,
@@ -114,7 +113,7 @@ class Ses(Provider):
         except CALL_ERRORS as failure:
             return Answer.all(1, outcome_of_failure(self.title, failure))
         self._learn_clock(response)
-        return read_answer(response, mime.bare(mails[0].sender))
+        return read_answer(response, mails[0].sender)
 
     async def verify(self) -> None:
         response = await self._ask("/v2/email/account")
@@ -204,16 +203,7 @@ class Ses(Provider):
         ahead = timedelta(seconds=_AHEAD.get(self._endpoint, 0.0))
         given = {"content-type": "application/json"} if body else {}
         headers = signer.headers(method, url, given, body, datetime.now(UTC) + ahead)
-        # httpx bounds each step; a vendor that trickles must not outlast the lease of the attempt.
-        async with asyncio.timeout(seconds):
-            return await self.http.request(
-                method,
-                url,
-                content=body,
-                headers=headers,
-                timeout=timeout_of(seconds),
-                follow_redirects=False,
-            )
+        return await self.http.call(method, url, seconds, headers=headers, content=body)
 
     def _learn_clock(self, response: httpx.Response) -> None:
         ahead = clock_of(response)
@@ -225,7 +215,7 @@ class Ses(Provider):
     def _body(self, mail: OutgoingMail) -> bytes:
         tags = (*mail.tags, (REF_TAG, mail.ref))
         fields: dict[str, Any] = {
-            "FromEmailAddress": mime.shown(mail.sender),
+            "FromEmailAddress": _shown_sender(mail.sender),
             "Destination": {
                 "ToAddresses": [mime.shown(to) for to in mail.to],
                 "CcAddresses": [mime.shown(cc) for cc in mail.cc],
@@ -238,6 +228,10 @@ class Ses(Provider):
         if configuration_set := self._text("configurationSet"):
             fields["ConfigurationSetName"] = configuration_set
         return orjson.dumps(fields)
+
+
+# An account has a few senders, and each of its mails names one.
+_shown_sender = lru_cache(maxsize=256)(mime.shown)
 
 
 def _needs_raw(mail: OutgoingMail) -> bool:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import httpx
 
+from postroom.providers import mime
 from postroom.providers.base import Answer, Outcome, OutcomeKind, without_addresses
 from postroom.providers.network import is_page, json_of, moment_of, text_of
 
@@ -61,7 +62,7 @@ def read_answer(response: httpx.Response, sender: str) -> Answer:
         return Answer.all(1, _accepted(response))
     error = read_error(response)
     quota = "quota" in error.message.lower() or error.name == "LimitExceededException"
-    outcome = refusal(error, sender)
+    outcome = refusal(error, mime.bare(sender))
     pause = _QUOTA_PAUSE if quota and outcome.kind is OutcomeKind.THROTTLED else None
     return Answer.all(1, outcome, pause=pause)
 

@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -44,7 +45,7 @@ class Signer:
         return signed | {"authorization": f"{_ALGORITHM} {proof}"}
 
     def _key(self, day: str) -> bytes:
-        return derived_key(self.secret_access_key, day, self.region, self.service, "aws4_request")
+        return _derived_key(self.secret_access_key, day, self.region, self.service, "aws4_request")
 
 
 def derived_key(secret: str, *parts: str) -> bytes:
@@ -53,6 +54,10 @@ def derived_key(secret: str, *parts: str) -> bytes:
     for part in parts:
         key = hmac.digest(key, part.encode(), "sha256")
     return key
+
+
+# It is the same for a whole day.
+_derived_key = lru_cache(maxsize=256)(derived_key)
 
 
 def _digest(data: bytes) -> str:

@@ -13,9 +13,9 @@ from email.utils import make_msgid
 from typing import Any
 
 import aiosmtplib
-import httpx
 
 from postroom.errors import ProviderRefused, ProviderSlow, ProviderUnreachable
+from postroom.outgoing import Http
 from postroom.providers import mime, smtp_pool
 from postroom.providers.base import (
     Answer,
@@ -77,7 +77,7 @@ class Smtp(Provider):
     secret_fields = ("password",)
     checklist = CHECKLIST
 
-    def __init__(self, credentials: Mapping[str, Any], http: httpx.AsyncClient) -> None:
+    def __init__(self, credentials: Mapping[str, Any], http: Http) -> None:
         super().__init__(credentials, http)
         preset = self._preset
         self.capabilities = replace(
@@ -128,7 +128,9 @@ class Smtp(Provider):
         try:
             async with (
                 asyncio.timeout(_CONNECT_SECONDS),
-                smtp_pool.line(self._server, _CONNECT_SECONDS, reuse=False) as line,
+                smtp_pool.line(
+                    self._server, self.http.dialer, _CONNECT_SECONDS, reuse=False
+                ) as line,
             ):
                 await line.client.noop()
         except aiosmtplib.SMTPResponseException as refused:
@@ -151,7 +153,12 @@ class Smtp(Provider):
         try:
             async with (
                 asyncio.timeout(seconds),
-                smtp_pool.line(self._server, min(seconds, _CONNECT_SECONDS), reuse=reuse) as line,
+                smtp_pool.line(
+                    self._server,
+                    self.http.dialer,
+                    min(seconds, _CONNECT_SECONDS),
+                    reuse=reuse,
+                ) as line,
             ):
                 return await self._speak(line, mail, message, attempt)
         except aiosmtplib.SMTPResponseException as refused:

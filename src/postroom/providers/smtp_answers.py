@@ -8,7 +8,9 @@ from enum import StrEnum
 
 import aiosmtplib
 
+from postroom.outgoing import PrivateAddress
 from postroom.providers.base import EventKind, Outcome, OutcomeKind, without_addresses
+from postroom.providers.network import private_address
 from postroom.providers.smtp_pool import InvalidCertificate
 
 _ENHANCED = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
@@ -119,6 +121,10 @@ def outcome_of_failure(title: str, failure: Exception, stage: Stage) -> Outcome:
     if isinstance(_cause(failure), ssl.SSLCertVerificationError):
         reason = "The server's certificate could not be verified: check host and caCertificate."
         return Outcome(OutcomeKind.MISCONFIGURED, reason=reason, code="certificate")
+    if isinstance(failure, PrivateAddress):
+        return Outcome(
+            OutcomeKind.MISCONFIGURED, reason=private_address(title), code="private_address"
+        )
     kind = _BEFORE[stage is Stage.DATA]
     if isinstance(failure, TimeoutError):
         return Outcome(kind, reason=f"{title} did not answer in time.", code=f"timeout_{stage}")

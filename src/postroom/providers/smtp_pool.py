@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 import aiosmtplib
 
+from postroom.outgoing import Dialer
+
 MOST_OPEN = 10  # of one account in one process
 MOST_MAILS = 100  # over one connection, then a new one: load balancers want to choose again
 MOST_SECONDS = 600.0
@@ -60,13 +62,15 @@ def _pool_of(server: Server) -> _Pool:
 
 
 @asynccontextmanager
-async def line(server: Server, seconds: float, *, reuse: bool = True) -> AsyncIterator[Line]:
+async def line(
+    server: Server, dialer: Dialer, seconds: float, *, reuse: bool = True
+) -> AsyncIterator[Line]:
     """A connection for one mail; after any error it is not used again."""
     pool = _pool_of(server)
     async with pool.room:
         held = _take_idle(pool) if reuse else None
         if held is None:
-            held = Line(await _connect(server, seconds), asyncio.get_running_loop().time())
+            held = Line(await _connect(server, dialer, seconds), asyncio.get_running_loop().time())
         whole = False
         try:
             yield held
@@ -104,19 +108,23 @@ def _close_if_idle(pool: _Pool, held: Line, since: float) -> None:
         held.client.close()
 
 
-async def _connect(server: Server, seconds: float) -> aiosmtplib.SMTP:
+async def _connect(server: Server, dialer: Dialer, seconds: float) -> aiosmtplib.SMTP:
+    context = _context(server.ca_certificate)
+    sock = await dialer.connect(server.host, server.port, seconds)
     client = aiosmtplib.SMTP(
+        # What TLS must prove; the connection is made already, to an address that was checked.
         hostname=server.host,
-        port=server.port,
+        sock=sock,
         username=server.username or None,
         password=server.password or None,
         use_tls=server.implicit_tls,
         # Never "if the server offers it": without TLS there is no mail.
         start_tls=not server.implicit_tls,
-        tls_context=_context(server.ca_certificate),
+        tls_context=context,
         local_hostname=_OUR_NAME,
         timeout=seconds,
     )
+    # The loop owns the socket from here, and closes it when this fails.
     await client.connect()
     return client
 

@@ -5,7 +5,6 @@ Nothing is fetched but the certificate and the confirmation, both from an addres
 region; what the message says must merely be that same address.
 """
 
-import asyncio
 import base64
 import binascii
 import re
@@ -15,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import httpx
 import orjson
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -24,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
 from postroom.errors import ProviderUnreachable
+from postroom.outgoing import Http
 from postroom.providers.base import WebhookNotConfigured, WebhookRefused, WebhookRequest
 from postroom.providers.network import CALL_ERRORS, moment_of
 
@@ -57,9 +56,7 @@ _KEYS: OrderedDict[str, RSAPublicKey] = OrderedDict()
 Message = Mapping[str, str]
 
 
-async def receive(
-    http: httpx.AsyncClient, request: WebhookRequest, topics: Sequence[str]
-) -> Message | None:
+async def receive(http: Http, request: WebhookRequest, topics: Sequence[str]) -> Message | None:
     """A proven notification; None for what is proven and no news. Raises WebhookRefused or ProviderUnreachable."""
     if not topics:
         raise WebhookNotConfigured("No SNS topic is allowed to report to this connection.")
@@ -122,7 +119,7 @@ def signed_text(message: Message) -> bytes:
     return "".join(f"{name}\n{message[name]}\n" for name in names).encode()
 
 
-async def _require_signed(http: httpx.AsyncClient, message: Message) -> None:
+async def _require_signed(http: Http, message: Message) -> None:
     algorithm = _HASHES.get(message["SignatureVersion"])
     _require(algorithm is not None)
     url = _certificate_url(message)
@@ -146,7 +143,7 @@ def _certificate_url(message: Message) -> str:
     return given
 
 
-async def _fetch_key(http: httpx.AsyncClient, url: str) -> RSAPublicKey:
+async def _fetch_key(http: Http, url: str) -> RSAPublicKey:
     try:
         certificate = x509.load_pem_x509_certificate(await _fetch(http, url))
     except ValueError:
@@ -162,29 +159,21 @@ async def _fetch_key(http: httpx.AsyncClient, url: str) -> RSAPublicKey:
     return key
 
 
-async def _fetch(http: httpx.AsyncClient, url: str) -> bytes:
+async def _fetch(http: Http, url: str) -> bytes:
     """A small document from AWS; our own trouble to get it must end in a 5xx, so that SNS tries again."""
-    body = b""
     try:
-        async with (
-            asyncio.timeout(_SECONDS),
-            http.stream("GET", url, follow_redirects=False, timeout=_SECONDS) as response,
-        ):
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _LARGEST_CERTIFICATE:
-                    break
+        response = await http.call("GET", url, _SECONDS, headers={})
     except CALL_ERRORS:
         raise ProviderUnreachable("Amazon SNS could not be reached.") from None
-    if response.status_code != 200 or len(body) > _LARGEST_CERTIFICATE:
+    if response.status_code != 200 or len(response.content) > _LARGEST_CERTIFICATE:
         raise ProviderUnreachable("Amazon SNS did not answer as it should.")
-    return body
+    return response.content
 
 
 # ── Subscription ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def _confirm(http: httpx.AsyncClient, message: Message) -> None:
+async def _confirm(http: Http, message: Message) -> None:
     """Confirm a subscription of an allowed topic, at an address of our own making."""
     topic, token, host = message["TopicArn"], message["Token"], _host(message)
     given = urlsplit(message["SubscribeURL"])
