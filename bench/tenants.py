@@ -95,7 +95,9 @@ async def make_tenant(rig: Rig, vendor: Vendor, **fields: Any) -> Tenant:
     """A project with an account at this vendor; `fields` are those of the account."""
     async with httpx.AsyncClient(base_url=rig.url, trust_env=False, timeout=30) as http:
         who = {"email": f"rig-{uuid4().hex[:8]}@example.com", "password": PASSWORD}
-        (await http.post("/api/auth/register", json=who)).raise_for_status()
+        while (answer := await http.post("/api/auth/register", json=who)).status_code == 503:
+            await asyncio.sleep(0.2)  # the database has just been restarted
+        answer.raise_for_status()
         token = (await http.post("/api/auth/login", json=who)).json()["data"]["token"]
         bearer = {"Authorization": f"Bearer {token}"}
         made = (await http.post("/api/projects", json={"name": "Rig"}, headers=bearer)).json()

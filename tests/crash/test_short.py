@@ -16,9 +16,22 @@ pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash")]
 MAILS = 600
 
 
+async def unhurried(number: int) -> None:
+    """Clients that are still at it when a server goes and comes back."""
+    await asyncio.sleep(0.06)
+
+
 async def until_accepted(place: Place, tenant: Tenant, count: int) -> None:
     async with asyncio.timeout(60):
         while await place.in_the_log(tenant) < count:
+            await asyncio.sleep(0.01)
+
+
+async def until_at_work(place: Place, tenant: Tenant) -> None:
+    """Wait until the API has taken mails in and the worker, which has to start first, has handed some over."""
+    await until_accepted(place, tenant, 100)
+    async with asyncio.timeout(60):
+        while (await tenant.vendor.report())["distinct_refs"] < 1:
             await asyncio.sleep(0.01)
 
 
@@ -68,8 +81,10 @@ async def test_redis_may_go_and_come_back_while_mails_are_accepted(place: Place,
     tenant, valkey = await place.tenant("resend"), place.rig.valkey
     assert valkey is not None
     worker = await place.worker()
-    sending = asyncio.create_task(place.clients(tenant).send(range(MAILS), 8))
-    await until_accepted(place, tenant, 100)
+    clients = place.clients(tenant)
+    clients.pace = unhurried
+    sending = asyncio.create_task(clients.send(range(MAILS), 8))
+    await until_at_work(place, tenant)
     await asyncio.to_thread(valkey.kill)
     before = await place.in_the_log(tenant)
     await until_accepted(place, tenant, min(MAILS, before + 100))
@@ -89,8 +104,10 @@ async def test_postgres_may_be_restarted_while_mails_are_accepted(
     tenant, postgres = await place.tenant("resend"), place.rig.postgres
     assert postgres is not None
     worker = await place.worker()
-    sending = asyncio.create_task(place.clients(tenant).send(range(MAILS), 8))
-    await until_accepted(place, tenant, 100)
+    clients = place.clients(tenant)
+    clients.pace = unhurried
+    sending = asyncio.create_task(clients.send(range(MAILS), 8))
+    await until_at_work(place, tenant)
     await asyncio.to_thread(getattr(postgres, how))
     await asyncio.to_thread(postgres.start)
     answers = await sending
