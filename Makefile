@@ -42,8 +42,9 @@ test: install dashboard ## the whole test suite against real PostgreSQL and Valk
 cover: install dashboard ## the suite with branch coverage, 90 % at least
 	@$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
 
-crash: install ## the long crash suite (up to 30 minutes); writes docs/reliability.md
-	@$(BIN)/python -m bench.crash
+crash: install ## the crash suite in full (up to 30 minutes); writes docs/reliability.md
+	@$(BIN)/pytest -n 0 -m crash tests/crash
+	@$(BIN)/python -m bench.crash --write $(ARGS)
 
 fuzz: install ## ten thousand requests made out of the OpenAPI document; make fuzz ARGS="--each 500 --seed 7"
 	@$(BIN)/python -m bench.fuzz $(ARGS)

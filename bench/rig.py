@@ -217,7 +217,7 @@ class Rig:
             await asyncio.sleep(0.1)
 
 
-async def until_live(port: int, seconds: float = 30) -> None:
+async def until_live(port: int, seconds: float = 90) -> None:
     began = monotonic()
     async with httpx.AsyncClient(trust_env=False) as http:
         while True:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -299,7 +300,8 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(primary_key=True)  # "<route>:<the client's key>"
     body_hash: Mapped[bytes]
     status: Mapped[int] = mapped_column(SmallInteger)
-    answer: Mapped[dict[str, Any]]
+    # Not jsonb, which would put its fields in another order: a repeat gets the same bytes.
+    answer: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 

@@ -150,9 +150,10 @@ class PostOffice:
 
     async def _sweep_forever(self) -> None:
         while True:
+            # The first at once: whoever starts may be the one who follows a dead one.
+            await self.sweep.once()
             # Workers that started together drift apart.
             await asyncio.sleep(SWEEP_EVERY + 0.1 * (hash(self.name) % 10) / 10)
-            await self.sweep.once()
 
 
 async def tidy(ctx: dict[Any, Any]) -> None:

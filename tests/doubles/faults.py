@@ -19,6 +19,7 @@ class Faults:
     hang_percent: float = 0  # takes the mails and never answers
     drop_after_accept: int = 0  # so many calls: takes the mails and closes without an answer
     drop_after_accept_percent: float = 0
+    drop_before_accept: int = 0  # so many calls: closes without having read the mails
     drop_before_accept_percent: float = 0
     rate_limit: int = 0  # enforced in fixed windows of a second, for each API key; 0 is off
     ratelimit_headers: bool = True

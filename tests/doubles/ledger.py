@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -56,6 +56,7 @@ class Ledger:
     def __init__(self, journal: Path | None = None) -> None:
         self.keys: dict[str, Kept] = {}
         self.refs: dict[str, str | None] = {}  # ref -> the key under which it was taken first
+        self.offered: dict[str, str] = {}  # ref -> the key of the call that may have taken it
         self.mails: OrderedDict[str, Accepted] = OrderedDict()  # the latest ones, by id
         self.duplicates: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
@@ -95,6 +96,16 @@ class Ledger:
             kept.digest, same = digest, True
         return kept, same
 
+    def offer(self, refs: Iterable[str], key: str) -> None:
+        """A call that took its mails, or of which its caller cannot know whether it did.
+
+        Whoever hands such a mail over again does so blindly, unless it is under the same key.
+        """
+        for ref in refs:
+            before = self.offered.get(ref)
+            self.counts["blind_repeats"] += before is not None and (not key or before != key)
+            self.offered[ref] = key
+
     def accept(self, mails: Sequence[Accepted], key: str, scope: str, of: int) -> None:
         """Take the mails of a call: on disk first, then in the counts."""
         digest = self.keys[scope].digest.hex() if key else ""
@@ -110,6 +121,7 @@ class Ledger:
             "distinct_refs": len(self.refs),
             "duplicates": self.counts["duplicates"],
             "duplicate_refs": self.duplicates,
+            "blind_repeats": self.counts["blind_repeats"],
             "calls": self.counts["calls"],
             "calls_by_size": {str(size): n for size, n in sorted(self.calls_by_size.items())},
             "calls_by_status": {str(code): n for code, n in sorted(self.calls_by_status.items())},

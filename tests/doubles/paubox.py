@@ -1,25 +1,31 @@
 """A local server that speaks Paubox's Email API: receipts, unsigned webhooks, faults on demand and a ledger.
 
-It knows no idempotency key: whatever it takes is sent. In a test: `async with PauboxDouble() as double`.
+It knows no idempotency key: whatever it takes is sent. In a test: `async with PauboxDouble() as double`; as a
+process: `python -m tests.doubles.paubox --port 0 --set latency_ms=30` (`control.py` tells how to look into it).
 """
 
 import asyncio
 import itertools
 import uuid
+from collections import deque
+from collections.abc import MutableSequence
 from datetime import UTC, datetime
 from email.utils import format_datetime, parseaddr
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs
 
 import orjson
 
+from tests.doubles import control
 from tests.doubles.faults import Faults
 from tests.doubles.hooks import Hook, Hooks
 from tests.doubles.ledger import Accepted, Ledger, wall_clock
 from tests.doubles.wire import Exchange, HttpServer
 
 REF_HEADER = "X-Postroom-Id"
+CALLS_KEPT = 1000
 # What the receipt says in the end, by the local part of the recipient (+label allowed).
 LITERALS = {
     "bounced": "hard bounced",
@@ -51,15 +57,16 @@ class UnsignedHook(Hook):
 class PauboxDouble:
     """The server, its switches and its ledger."""
 
-    def __init__(self, **switches: Any) -> None:
-        self._server = HttpServer(self._handle)
+    def __init__(self, *, port: int = 0, journal: Path | None = None, **switches: Any) -> None:
+        self._server = HttpServer(self._handle, port)
+        self._journal = journal
         self._numbers = itertools.count(1)
         self.faults = Faults()
         self.faults.set(**switches)
-        self.ledger = Ledger()
+        self.ledger = Ledger(journal)
         self.hooks = Hooks()
-        self.calls: list[tuple[str, str, dict[str, str]]] = []
-        self.bodies: list[Any] = []
+        self.calls: MutableSequence[tuple[str, str, dict[str, str]]] = deque(maxlen=CALLS_KEPT)
+        self.bodies: MutableSequence[Any] = deque(maxlen=CALLS_KEPT)
         self.receipts: dict[str, dict[str, Any]] = {}  # what the receipt shall be instead
         self.page: int | None = None  # answer everything with a web page of this status
         self.receipt_seconds = 0.0  # how long it thinks about a question
@@ -73,6 +80,11 @@ class PauboxDouble:
     async def __aexit__(self, *error: object) -> None:
         await self.hooks.stop()
         await self._server.stop()
+        self.ledger.close()
+
+    @property
+    def port(self) -> int:
+        return self._server.port
 
     @property
     def url(self) -> str:
@@ -82,7 +94,22 @@ class PauboxDouble:
     def mails(self) -> list[Accepted]:
         return list(self.ledger.mails.values())
 
+    def report(self) -> dict[str, Any]:
+        return {**self.ledger.report(), "webhooks": self.hooks.report()}
+
+    def reset(self) -> None:
+        """Forget everything but the switches; a journal starts anew."""
+        self.ledger.close()
+        if self._journal is not None:
+            self._journal.unlink(missing_ok=True)
+        self.ledger = Ledger(self._journal)
+
     def _handle(self, exchange: Exchange) -> None:
+        if exchange.path.startswith("/_"):
+            control.answer(self, exchange)
+            return
+        team = exchange.header(b"authorization").removeprefix("Bearer ")
+        self.ledger.arrive(team, exchange.arrived)
         self.calls.append(
             (
                 exchange.method,
@@ -94,7 +121,7 @@ class PauboxDouble:
             exchange.answer(
                 self.page or 404, b"<html>404 canary@patients.test</html>", kind="text/html"
             )
-        elif exchange.header(b"authorization").removeprefix("Bearer ") in ("", "invalid"):
+        elif team in ("", "invalid"):
             exchange.answer(401, b"Unauthorized", kind="text/plain")
         elif exchange.method == "GET":
             self._look_up(exchange)
@@ -126,11 +153,13 @@ class PauboxDouble:
     def _send(self, exchange: Exchange) -> None:
         self.ledger.counts["calls"] += 1
         if self.faults.strikes("drop_before_accept"):
+            self._offer(exchange)
             exchange.hang_up()
         elif self.faults.strikes("throttle"):
             retry = f"retry-after: {self.faults.retry_after}\r\n"
             exchange.answer_json(429, {"message": "Too many requests"}, retry)
         elif self.faults.strikes("error"):
+            self._offer(exchange)
             exchange.answer_json(503, {"error": "Service Unavailable"})
         elif (script := self.faults.scripted()) is not None:
             exchange.answer_json(script["status"], script["message"])
@@ -140,11 +169,14 @@ class PauboxDouble:
         else:
             self._take(exchange)
 
+    def _offer(self, exchange: Exchange) -> None:
+        self.ledger.offer([ref_of(message) for message in _messages(exchange)], "")
+
     def _take(self, exchange: Exchange) -> None:
-        body = orjson.loads(exchange.body)
-        self.bodies.append(body)
+        self._offer(exchange)
+        self.bodies.append(orjson.loads(exchange.body))
         bulk = exchange.path.endswith("/bulk_messages")
-        messages = body["data"]["messages"] if bulk else [body["data"]["message"]]
+        messages = _messages(exchange)
         taken = [self._accept(message) for message in messages]
         self.ledger.accept(taken, "", "", len(taken))
         for mail in taken:
@@ -162,8 +194,7 @@ class PauboxDouble:
         exchange.answer_json(200, {"messages": answers} if bulk else answers[0])
 
     def _accept(self, message: dict[str, Any]) -> Accepted:
-        ref = message["headers"].get(REF_HEADER, "")
-        return Accepted(ref, str(uuid.uuid4()), message, wall_clock())
+        return Accepted(ref_of(message), str(uuid.uuid4()), message, wall_clock())
 
     def _tell(self, mail: Accepted) -> None:
         if not self.faults.webhook_url or self.faults.strikes("webhook_silent"):
@@ -186,6 +217,16 @@ NOT_FOUND = {
     "title": "Message was not found",
     "details": "Message with this tracking id was not found",
 }
+
+
+def _messages(exchange: Exchange) -> list[dict[str, Any]]:
+    data = orjson.loads(exchange.body)["data"]
+    messages: list[dict[str, Any]] = data["messages"] if "messages" in data else [data["message"]]
+    return messages
+
+
+def ref_of(message: dict[str, Any]) -> str:
+    return str(message["headers"].get(REF_HEADER, ""))
 
 
 def answer(mail: Accepted) -> dict[str, Any]:
@@ -238,3 +279,7 @@ def pushed(name: str, number: int, mail: Accepted, recipient: str) -> dict[str, 
         },
     }
     return {"event_name": name, "payload": payload}
+
+
+if __name__ == "__main__":
+    control.main("tests.doubles.paubox", PauboxDouble)

@@ -7,11 +7,8 @@ prints {"port": ..., "url": ...} and serves until SIGTERM. In a test: `async wit
 API keys decide who calls: `re_restricted...` may only send, `re_suspended...` and `re_invalid...` are refused.
 """
 
-import argparse
 import asyncio
-import signal
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -19,16 +16,11 @@ from typing import Any, Self
 
 import orjson
 
-from tests.doubles import resend_mail
+from tests.doubles import control, resend_mail
 from tests.doubles.faults import Faults
 from tests.doubles.hooks import Hooks
 from tests.doubles.ledger import Accepted, Kept, Ledger, wall_clock
 from tests.doubles.wire import Exchange, HttpServer
-
-try:
-    import uvloop
-except ImportError:  # it is a matter of speed only
-    uvloop = None  # type: ignore[assignment]
 
 _SENDS = ("/emails", "/emails/batch")
 
@@ -94,7 +86,7 @@ class ResendDouble:
 
     def _handle(self, exchange: Exchange) -> None:
         if exchange.path.startswith("/_"):
-            self._control(exchange)
+            control.answer(self, exchange)
             return
         team = exchange.header(b"authorization").removeprefix("Bearer ").strip()
         self.ledger.arrive(team, exchange.arrived)
@@ -120,27 +112,6 @@ class ResendDouble:
             return resend_mail.error(404, "not_found", "Email not found")
         return resend_mail.error(404, "not_found", "The requested endpoint does not exist.")
 
-    def _control(self, exchange: Exchange) -> None:
-        match exchange.method, exchange.path:
-            case "GET", "/_report":
-                exchange.answer_json(200, self.report())
-            case "GET", "/_refs":
-                exchange.answer_json(200, list(self.ledger.refs))
-            case "GET", "/_faults":
-                exchange.answer_json(200, asdict(self.faults))
-            case "POST", "/_faults":
-                try:
-                    self.faults.set(**orjson.loads(exchange.body))
-                except (ValueError, TypeError) as error:
-                    exchange.answer_json(400, {"message": str(error)})
-                    return
-                exchange.answer_json(200, asdict(self.faults))
-            case "POST", "/_reset":
-                self.reset()
-                exchange.answer_json(200, {})
-            case _:
-                exchange.answer_json(404, {"message": "no such control"})
-
     # ── A send ───────────────────────────────────────────────────────────────────────────────────
 
     def _send(self, exchange: Exchange, team: str) -> None:
@@ -152,6 +123,7 @@ class ResendDouble:
             call.kept, same = self.ledger.open_key(call.scope, exchange.body)
         if self.faults.strikes("drop_before_accept"):
             self.ledger.counts["dropped"] += 1
+            self._offer(call)
             exchange.hang_up()
             return
         refused = self._refusal(call)
@@ -179,7 +151,15 @@ class ResendDouble:
     def _refuse(self, call: _Call, status: int, body: dict[str, Any]) -> None:
         retry = f"retry-after: {self.faults.retry_after}\r\n" if status == 429 else ""
         self.ledger.calls_by_status[status] += 1
+        if status >= 500:
+            self._offer(call)
         call.exchange.answer_json(status, body, call.limits + retry)
+
+    def _offer(self, call: _Call) -> None:
+        """Remember which mails this call may have taken, as far as its caller can know."""
+        mails = orjson.loads(call.exchange.body)
+        listed = mails if isinstance(mails, list) else [mails]
+        self.ledger.offer([resend_mail.ref_of(mail) for mail in listed], call.key)
 
     def _take_in_time(self, call: _Call) -> None:
         if self.faults.latency_ms <= 0:
@@ -229,6 +209,7 @@ class ResendDouble:
             return checked
         if checked and (strict or not batch):
             return next(iter(checked.values()))
+        self._offer(call)
         mails = mails if batch else [mails]
         accepted = [
             Accepted(resend_mail.ref_of(mail), resend_mail.new_id(), mail, wall_clock(), index)
@@ -276,38 +257,5 @@ class ResendDouble:
         )
 
 
-# ── As a process ─────────────────────────────────────────────────────────────────────────────────
-
-
-async def serve(port: int, journal: Path | None, switches: dict[str, Any]) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    async with ResendDouble(port=port, journal=journal, **switches) as double:
-        sys.stdout.write(orjson.dumps({"port": double.port, "url": double.url}).decode() + "\n")
-        sys.stdout.flush()
-        await stopped.wait()
-
-
-def _switch(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    try:
-        return name, orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return name, value
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.doubles.resend")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--journal", type=Path)
-    parser.add_argument("--set", action="append", default=[], type=_switch, metavar="SWITCH=JSON")
-    given = parser.parse_args()
-    loops = uvloop.new_event_loop if uvloop is not None else None
-    with asyncio.Runner(loop_factory=loops) as runner:
-        runner.run(serve(given.port, given.journal, dict(given.set)))
-
-
 if __name__ == "__main__":
-    main()
+    control.main("tests.doubles.resend", ResendDouble)

@@ -69,6 +69,26 @@ async def test_one_mail_under_two_keys_is_a_duplicate(double, client):
     assert report["duplicate_refs"] == [{"ref": "a", "keys": ["k1", "k2"]}]
 
 
+async def test_a_mail_whose_call_was_never_answered_is_repeated_blindly_unless_under_its_key(
+    double, client
+):
+    double.faults.set(drop_before_accept=1)
+    with pytest.raises(httpx.TransportError):
+        await client.post("/emails", json=mail("a"), headers=headers("k1"))
+    await client.post("/emails", json=mail("a"), headers=headers("k1"))
+    assert double.report()["blind_repeats"] == 0
+    await client.post("/emails", json=mail("a"), headers=headers("k2"))
+    assert double.report()["blind_repeats"] == 1
+
+
+async def test_a_mail_that_was_refused_may_be_handed_over_under_another_key(double, client):
+    double.faults.set(throttle=1)
+    refused = await client.post("/emails", json=mail("a"), headers=headers("k1"))
+    assert refused.status_code == 429
+    await client.post("/emails", json=mail("a"), headers=headers("k2"))
+    assert double.report()["blind_repeats"] == 0
+
+
 async def test_a_call_that_took_nothing_holds_nothing_against_other_bytes(double, client):
     double.faults.set(error=1)
     assert (await client.post("/emails", json=mail("a"), headers=headers("k"))).status_code == 503

@@ -45,7 +45,7 @@ delete from idempotency_keys k using unnest($1::uuid[], $2::text[]) i(project_id
 
 _REMEMBER = """
 insert into idempotency_keys (project_id, key, body_hash, status, answer)
-  select project_id, key, body_hash, 200, answer::jsonb
+  select project_id, key, body_hash, 200, answer::json
   from unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[]) as i(project_id, key, body_hash, answer)
 on conflict do nothing returning key
 """
