@@ -2404,7 +2404,10 @@ export interface components {
             data?: {
                 [key: string]: unknown;
             };
-            /** Issues */
+            /**
+             * Issues
+             * @default null
+             */
             issues?: components["schemas"]["IssueOut"][] | null;
             /** Message */
             message: string;
@@ -2534,9 +2537,15 @@ export interface components {
         };
         /** IssueOut */
         IssueOut: {
-            /** Column */
+            /**
+             * Column
+             * @default null
+             */
             column?: number | null;
-            /** Line */
+            /**
+             * Line
+             * @default null
+             */
             line?: number | null;
             /** Message */
             message: string;
@@ -3155,10 +3164,7 @@ export interface components {
              * @default null
              */
             from?: string | null;
-            /**
-             * Headers
-             * @default {}
-             */
+            /** Headers */
             headers?: {
                 [key: string]: string;
             };
