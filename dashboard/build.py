@@ -50,8 +50,7 @@ def main() -> int:
     node.install(tests=asked.check)
     agree(node, document)
     if asked.check:
-        # Without the tests: whoever only builds has not installed what they need.
-        node.run("typescript-native/bin/tsc", "-p", "tsconfig.app.json")
+        node.run("typescript-native/bin/tsc", "-p", "tsconfig.json")
         node.run("@biomejs/biome/bin/biome", "check", "--error-on-warnings", ".")
         node.run("vitest/vitest.mjs", "run")
     if not fresh or asked.force:
