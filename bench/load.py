@@ -27,6 +27,9 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r\nretry-after: *\d", re.IGNORECASE)
 _REST = 0.05  # seconds before a request is repeated
 _TICK = 0.001
+# Connections that are being made at once: the kernel turns more away, and tries those again after whole seconds.
+_OPENING = 500
+GIVE_UP = 5.0  # seconds for which an open loop's request waits for a connection
 _IDLE = 3.0  # seconds; servers close idle connections after five
 
 
@@ -43,6 +46,7 @@ class Load:
     bodies: list[bytes] = field(default_factory=list)
     lost: int = 0  # connections that broke in mid-request, or could not be made
     why: Counter[str] = field(default_factory=Counter)  # how they were lost
+    gave_up: int = 0  # requests for which an open loop had no connection in time
     unanswered: int = 0  # requests that were still waiting when an open loop's patience ended
     silent: int = 0  # answers of 429 and 503 that did not say Retry-After
 
@@ -348,6 +352,7 @@ class _Open:
         self.free: list[Client] = []
         self.waiting: deque[tuple[bytes, float]] = deque()
         self.under_way = 0
+        self.opening = 0
 
     def start(self, number: int, meant: float) -> None:
         request = self.run.request(number)
@@ -356,7 +361,7 @@ class _Open:
             self.close_stale()
         if self.free:
             self.send(self.free.pop(), request, meant)
-        elif len(self.all) < self.most:
+        elif len(self.all) < self.most and self.opening < _OPENING:
             client = Client()
             self.all.append(client)
             self.run.later(self.connect_and_send(client, request, meant))
@@ -374,12 +379,15 @@ class _Open:
         self.free.clear()
 
     async def connect_and_send(self, client: Client, request: bytes, meant: float) -> None:
+        self.opening += 1
         try:
             await client.open(self.run.host, self.run.port)
         except OSError:
             self.lose(client)
         else:
             self.send(client, request, meant)
+        finally:
+            self.opening -= 1
 
     def send(self, client: Client, request: bytes, meant: float) -> None:
         client.ask(request, lambda answer: self.answered(client, answer, meant))
@@ -393,8 +401,8 @@ class _Open:
         self.go_on(client)
 
     def go_on(self, client: Client) -> None:
-        if self.waiting:
-            self.send(client, *self.waiting.popleft())
+        if (waiting := self.next_waiting()) is not None:
+            self.send(client, *waiting)
         else:
             client.free_since = perf_counter()
             self.free.append(client)
@@ -403,10 +411,21 @@ class _Open:
         self.run.lose(client)
         self.under_way -= 1
         self.all.remove(client)
-        if self.waiting:
+        if (waiting := self.next_waiting()) is not None:
             fresh = Client()
             self.all.append(fresh)
-            self.run.later(self.connect_and_send(fresh, *self.waiting.popleft()))
+            self.run.later(self.connect_and_send(fresh, *waiting))
+
+    def next_waiting(self) -> tuple[bytes, float] | None:
+        """The next request that waits for a connection, without those whose senders have lost their patience."""
+        oldest = perf_counter() - GIVE_UP
+        while self.waiting:
+            request, meant = self.waiting.popleft()
+            if meant > oldest:
+                return request, meant
+            self.under_way -= 1
+            self.run.load.gave_up += 1
+        return None
 
 
 async def run_at_rate(

@@ -53,10 +53,10 @@ class Side:
 
 
 def must_be_200(what: str, done: load.Load, count: int) -> None:
-    if dict(done.statuses) != {200: count} or done.lost or done.unanswered:
+    if dict(done.statuses) != {200: count} or done.lost or done.unanswered or done.gave_up:
         raise SystemExit(
             f"{what}: answers {dict(done.statuses)} of {count}, lost {done.lost} {dict(done.why)},"
-            f" unanswered {done.unanswered}"
+            f" unanswered {done.unanswered}, given up {done.gave_up}"
         )
 
 

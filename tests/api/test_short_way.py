@@ -279,6 +279,22 @@ async def test_under_too_large_a_load_it_is_refused_before_it_is_looked_at(
     assert 1 <= int(headers["retry-after"]) <= 2
 
 
+async def test_a_client_that_was_refused_for_the_load_is_not_read_for_a_while(
+    running, project, monkeypatch
+) -> None:
+    monkeypatch.setattr("postroom.api.short_way.REST", 0.4)
+    monkeypatch.setattr(Intake, "is_late", True)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(a_request(project.secret_key))
+    assert (await _answer(reader))[0] == 503
+    monkeypatch.setattr(Intake, "is_late", False)
+    began = asyncio.get_running_loop().time()
+    writer.write(a_request(project.secret_key))
+    assert (await _answer(reader))[0] == 200
+    assert asyncio.get_running_loop().time() - began > 0.3
+    writer.close()
+
+
 async def test_what_nobody_foresaw_is_answered_without_details(
     running, project, monkeypatch
 ) -> None:

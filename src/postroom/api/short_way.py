@@ -23,10 +23,11 @@ from postroom.domain.accept import Acceptor
 from postroom.domain.projects import Caller, CallerCache
 from postroom.domain.rates import Rates
 from postroom.domain.submissions import Accepted, busy
-from postroom.errors import Problem
+from postroom.errors import Overloaded, Problem
 
 PATH = b"/api/mail/send"
 ORDINARY = 65_536  # bytes
+REST = 1.0  # seconds for which a client that was refused for too large a load is not read
 STATE = "short_way"  # its name in the lifespan's state
 _JSON = (b"application/json", b"application/json; charset=utf-8")
 _UNUSUAL = frozenset((b"origin", b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"))
@@ -104,6 +105,19 @@ class ShortWay(Patient, HttpToolsProtocol):
         )
         return headers if ordinary and self._is_free() else None
 
+    def rest(self) -> None:
+        """Read nothing more from a client that was told to come again later.
+
+        Under a flood refusals would otherwise be all we do: libuv reads on for as long as a thousand connections
+        have something to say, and the writer would not have its turn for seconds.
+        """
+        self.flow.pause_reading()
+        self.loop.call_later(REST, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def _is_free(self) -> bool:
         """Whether nothing is under way on this connection, and it stays open afterwards."""
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
@@ -169,6 +183,9 @@ class _Cycle:
         token = log.request_id.set(self._request_id)
         try:
             step()
+        except Overloaded as problem:
+            self._refuse(failure(problem))
+            self._protocol.rest()
         except Problem as problem:
             self._refuse(failure(problem))
         except Exception as error:  # noqa: BLE001 - the last net, as around every other route

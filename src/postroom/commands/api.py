@@ -48,7 +48,7 @@ def _serve(host: str, port: int, workers: int) -> None:
         host=host,
         port=port,
         workers=workers,
-        loop="uvloop",
+        loop="postroom.api.accepting:new_loop",
         http=ShortWay,
         ws="none",
         lifespan="on",
@@ -57,6 +57,8 @@ def _serve(host: str, port: int, workers: int) -> None:
         # Forwarded headers are read by us, and only from TRUSTED_PROXIES.
         proxy_headers=False,
         server_header=False,
+        # As many newcomers as the kernel lets wait: one that it turns away tries again after a whole second.
+        backlog=4096,
         timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import date
-from time import time
+from time import monotonic, time
 from typing import Any
 from uuid import UUID
 
@@ -46,7 +46,7 @@ GROUP_MAILS = 500
 GROUP_BYTES = 4_000_000
 MAX_WAITING = 5_000  # mails in the queue before new ones are asked to come back
 MAX_WAITING_BYTES = 256_000_000
-LATE = 0.5  # seconds that the first in line may wait before new ones are asked to come back
+LATE = 0.25  # seconds that the first in line may wait before new ones are asked to come back
 INSIST_FOR = 8.0  # seconds for which an unsure write is repeated
 RING_REST = 1.0  # seconds without bells after Redis failed; the sweep rings meanwhile
 
@@ -106,8 +106,7 @@ class Intake:
     @property
     def is_late(self) -> bool:
         """Whether those who wait have waited for so long that nobody else should line up behind them."""
-        late = asyncio.get_running_loop().time() - LATE
-        return bool(self._queue) and self._queue[0].since < late
+        return bool(self._queue) and self._queue[0].since < monotonic() - LATE
 
     def _leave(self, submission: Submission) -> None:
         self._mails -= len(submission.mails)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -32,14 +33,13 @@ class Submission:
     keyed: Keyed | None = None
     gated: bool = False  # its slots were reserved at the gate
     size: int = field(init=False)  # bytes
-    since: float = field(init=False)  # the loop's time at which it began to wait
+    since: float = field(init=False)  # when it began to wait, by the clock that never stands still
     done: asyncio.Future[Accepted] = field(init=False)
 
     def __post_init__(self) -> None:
         self.size = sum([len(mail.content) for mail in self.mails])
-        loop = asyncio.get_running_loop()
-        self.since = loop.time()
-        self.done = loop.create_future()
+        self.since = monotonic()
+        self.done = asyncio.get_running_loop().create_future()
 
     @property
     def wish(self) -> quota.Wish:
