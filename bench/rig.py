@@ -282,8 +282,8 @@ async def rig(
                 "EMAIL_FROM": "Rig <rig@postroom.test>",
                 "REGISTRATION": "open",
                 "RESEND_API_KEY": "re_rig",
-                "FREE_MONTHLY_LIMIT": "-1",
-                "FREE_RATE_PER_MINUTE": "-1",
+                "FREE_MONTHLY_LIMIT": "1000000000",
+                "FREE_RATE_PER_MINUTE": "1000000000",
                 "POSTROOM_LOG": "readable",
                 "POSTROOM_LOG_LEVEL": "warning",
             } | env
