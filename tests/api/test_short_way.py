@@ -222,18 +222,23 @@ async def test_over_the_rate_it_is_refused_with_the_time_to_wait(resources, runn
     assert 0 < int(answers[3][1]["retry-after"]) <= 60
 
 
-async def test_a_client_that_left_before_its_mail_was_taken_up_sends_nothing(
-    resources, running, project, monkeypatch
-) -> None:
-    before = await on_disk(resources, project)
-    held = asyncio.Event()
-    write = Intake._write_and_answer
+@pytest.fixture
+def held(monkeypatch) -> asyncio.Event:
+    """The writer waits for this before it writes a group."""
+    held, write = asyncio.Event(), Intake._write_and_answer
 
     async def held_up(intake: Intake, group: Any) -> None:
         await held.wait()
         await write(intake, group)
 
     monkeypatch.setattr(Intake, "_write_and_answer", held_up)
+    return held
+
+
+async def test_a_client_that_left_before_its_mail_was_taken_up_sends_nothing(
+    resources, running, project, held
+) -> None:
+    before = await on_disk(resources, project)
     first = asyncio.create_task(running.ask(a_request(project.secret_key)))
     while len(running.short) < 1:
         await asyncio.sleep(0.01)
@@ -249,16 +254,8 @@ async def test_a_client_that_left_before_its_mail_was_taken_up_sends_nothing(
 
 
 async def test_a_server_that_is_told_to_stop_answers_what_it_took_up(
-    resources, running, project, monkeypatch
+    running, project, held
 ) -> None:
-    held = asyncio.Event()
-    write = Intake._write_and_answer
-
-    async def held_up(intake: Intake, group: Any) -> None:
-        await held.wait()
-        await write(intake, group)
-
-    monkeypatch.setattr(Intake, "_write_and_answer", held_up)
     asking = asyncio.create_task(running.ask(a_request(project.secret_key)))
     while not running.short:
         await asyncio.sleep(0.01)
