@@ -260,6 +260,21 @@ async def test_lost_answers_park_mails_and_echoes_settle_them(world, office, pau
     assert paubox.ledger.report()["duplicates"] == 0
 
 
+async def test_who_knows_the_secret_address_cannot_keep_a_mail_from_being_handed_over(
+    world, paubox
+) -> None:
+    project = await at_paubox(world, paubox)
+    mail_id = await world.sent(project)
+    echo = f"{project.id.hex}-{mail_id.replace('-', '')}"
+    for kind in ("delivered", "temporary_failure"):
+        body = pushed(kind, source_tracking_id="forged", custom_headers={"X-Postroom-Id": echo})
+        answer = await world.client.post(hook_path(world, project, "paubox"), json=body)
+        assert answer.status_code == 200
+    assert (await world.mail(project, mail_id))["status"] == "queued"
+    assert len(await world.sql("select 1 from outbox where id = :i", i=mail_id)) == 1
+    assert await world.sql("select 1 from provider_events where mail_id = :i", i=mail_id) == []
+
+
 async def test_a_policy_of_resending_frees_parked_mails_after_a_while(world, office, paubox):
     paubox.faults.set(drop_before_accept_percent=100)
     ours = await at_paubox(world, paubox, columns={"ambiguous_policy": "resend"})

@@ -63,6 +63,15 @@ select m.project_id, m.id from mail_logs m
 """
 )
 
+_NEVER_CALLED = text(
+    """
+select o.project_id, o.id from outbox o
+  join unnest(cast(:project as uuid[]), cast(:mail as uuid[])) u(project_id, id)
+    on o.project_id = u.project_id and o.id = u.id
+  where o.tries = 0
+"""
+)
+
 _ASK_SOON = text(
     """
 update mail_logs set next_poll_at = now()
@@ -254,11 +263,14 @@ async def _find_mails(
 async def known_among(
     resources: Resources, connection_id: int, events: Sequence[DeliveryEvent]
 ) -> list[DeliveryEvent]:
-    """The events whose mail this connection carried."""
+    """The events whose mail this connection was called for: of any other, nobody can know anything yet."""
     async with resources.sessions() as session:
         siblings = list(await session.scalars(_SIBLINGS, {"connection": connection_id}))
         found = await _find_mails(session, siblings, events)
-    return [event for event in events if event.event_id in found]
+        keys = list(found.values())
+        names = {"project": [p for p, _ in keys], "mail": [m for _, m in keys]}
+        waiting = {(r.project_id, r.id) for r in await session.execute(_NEVER_CALLED, names)}
+    return [e for e in events if e.event_id in found and found[e.event_id] not in waiting]
 
 
 async def ask_soon(resources: Resources, connection_id: int, provider_ids: Sequence[str]) -> None:
