@@ -126,3 +126,18 @@ async def test_while_redis_is_away_each_process_has_the_whole_limit(
     for _ in range(2):
         assert await admitted(Rates(redis, clock), project_id, 50, 70) == 50
     await redis.aclose()
+
+
+async def test_a_minute_that_turns_while_tokens_are_leased_refuses_nobody(
+    resources: Resources, clock: Clock, monkeypatch
+) -> None:
+    rates, project_id = Rates(resources.redis, clock), uuid4()
+    take = rates._take
+
+    async def slow(name: str, block: int, limit: int) -> int:
+        leased = await take(name, block, limit)
+        clock.now += 60
+        return leased
+
+    monkeypatch.setattr(rates, "_take", slow)
+    assert await admitted(rates, project_id, 1_000_000, 3) == 3

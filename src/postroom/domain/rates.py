@@ -43,6 +43,14 @@ class _Minute:
     exhausted: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def spend(self) -> bool:
+        """Spend a token, if one is held."""
+        if not self.tokens:
+            return False
+        self.tokens -= 1
+        self.spent += 1
+        return True
+
 
 class Rates:
     """The requests of this process's callers; one for each process."""
@@ -62,19 +70,13 @@ class Rates:
         minute = self._minute(project_id)
         if not minute.exhausted:
             await self._lease(project_id, minute, limit)
-        if not self.admits_now(project_id, limit):
+        # Of that minute, though it may have turned meanwhile: what was leased in it is still good.
+        if not minute.spend():
             raise self._refusal()
 
     def admits_now(self, project_id: UUID, limit: int) -> bool:
         """Let one request in by what this process holds; False says nothing but to ask `admit`."""
-        if limit == UNLIMITED:
-            return True
-        minute = self._minute(project_id)
-        if not minute.tokens:
-            return False
-        minute.tokens -= 1
-        minute.spent += 1
-        return True
+        return limit == UNLIMITED or self._minute(project_id).spend()
 
     def _minute(self, project_id: UUID) -> _Minute:
         window = int(self._clock()) // WINDOW_SECONDS
