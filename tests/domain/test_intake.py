@@ -275,18 +275,20 @@ async def test_too_many_waiting_mails_are_asked_to_come_back(resources, monkeypa
 
 
 async def test_nobody_lines_up_behind_those_who_wait_for_too_long(resources, monkeypatch) -> None:
-    made = Intake(resources.pg, resources.sessions, resources.redis)
-    assert not made.is_late
-    first = asyncio.create_task(made.submit(a_submission(uuid4())))
-    await asyncio.sleep(0)
-    assert not made.is_late
     monkeypatch.setattr(intake, "LATE", 0.05)
+    monkeypatch.setattr(intake, "GROUP_MAILS", 2)
+    made = Intake(resources.pg, resources.sessions, resources.redis)
+    waiting = [asyncio.create_task(made.submit(a_submission(uuid4())))]
+    await asyncio.sleep(0.1)
+    # One that waits for long fits into the next group.
+    assert not made.is_late
+    waiting.append(asyncio.create_task(made.submit(a_submission(uuid4()))))
     await asyncio.sleep(0.1)
     with pytest.raises(Overloaded) as refused:
         await made.submit(a_submission(uuid4()))
     assert refused.value.retry_after == 1
     writer = asyncio.create_task(made.write_forever())
-    await first
+    await asyncio.gather(*waiting)
     await made.submit(a_submission(uuid4()))
     writer.cancel()
 

@@ -66,9 +66,9 @@ def answered(seconds: float, slow_until: float, slow: float) -> Load:
 
 def test_an_overload_is_over_when_every_later_half_second_is_as_before() -> None:
     calm = answered(10, 0, 0)
-    assert Seen(100, 30, calm, Load(), answered(15, 3.2, 0.9)).recovered == 3.5
-    assert Seen(100, 30, calm, Load(), answered(15, 0, 0)).recovered == 0.0
-    never = Seen(100, 30, calm, Load(), answered(15, 15, 0.9))
+    assert Seen(100, 30, calm, Load(), Load(), answered(15, 3.2, 0.9)).recovered == 3.5
+    assert Seen(100, 30, calm, Load(), Load(), answered(15, 0, 0)).recovered == 0.0
+    never = Seen(100, 30, calm, Load(), Load(), answered(15, 15, 0.9))
     assert never.recovered is None
     assert problems(never)
 
@@ -76,6 +76,6 @@ def test_an_overload_is_over_when_every_later_half_second_is_as_before() -> None
 def test_a_refusal_that_does_not_say_when_to_come_again_is_a_problem() -> None:
     calm, during = answered(10, 0, 0), Load()
     during.statuses.update({200: 10, 503: 5})
-    assert problems(Seen(100, 30, calm, during, calm)) == []
+    assert problems(Seen(100, 30, calm, during, Load(), calm)) == []
     during.silent = 1
-    assert problems(Seen(100, 30, calm, during, calm)) == ["1 refusals without Retry-After"]
+    assert problems(Seen(100, 30, calm, during, Load(), calm)) == ["1 refusals without Retry-After"]

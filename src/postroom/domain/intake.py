@@ -105,8 +105,12 @@ class Intake:
 
     @property
     def is_late(self) -> bool:
-        """Whether those who wait have waited for so long that nobody else should line up behind them."""
-        return bool(self._queue) and self._queue[0].since < monotonic() - LATE
+        """Whether those who wait have waited for so long that nobody else should line up behind them.
+
+        What fits into one group is written in one step, however long the writer was held up: it is never late.
+        """
+        crowded = bool(self._queue) and self._mails > GROUP_MAILS
+        return crowded and self._queue[0].since < monotonic() - LATE
 
     def _leave(self, submission: Submission) -> None:
         self._mails -= len(submission.mails)
