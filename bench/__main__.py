@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
 
-from bench import accepts, drains, footprint, history
+from bench import accepts, alone, drains, footprint, history
 from bench.load import run_async
 from bench.table import Place, Row, machine, table
 
@@ -21,19 +21,12 @@ PLACE = Place(Path(__file__).parent.parent / "docs" / "benchmarks.md", "bench")
 Bench = Callable[[int, int], Awaitable[list[Row]]]
 
 
-async def _single(rounds: int, count: int) -> list[Row]:
-    # Loaded by whoever measures it: it brings a vendor of its own along.
-    from bench.alone import alone  # noqa: PLC0415
-
-    return await alone(rounds, count)
-
-
 # name -> what measures it, and the usual number of requests in a round
 BENCHES: dict[str, tuple[Bench, int]] = {
     "accept": (accepts.accept, 12_000),
     "tail": (accepts.tail, 12_000),
     "drain": (drains.drain, 20_000),
-    "single": (_single, 8_000),
+    "single": (alone.alone, 8_000),
     "pace": (drains.pace, 12_000),
     "latency": (drains.latency, 100),
     "history": (history.history, 10_000_000),

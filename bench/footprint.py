@@ -139,7 +139,7 @@ async def _libraries(r: Rig) -> list[str]:
 
 def _run(argv: Sequence[str], r: Rig) -> float:
     began = perf_counter()
-    subprocess.run(argv, cwd=ROOT, env=r.env, check=True)  # noqa: S603
+    subprocess.run(argv, cwd=ROOT, env=r.env, check=True)  # noqa: S603 - our own command line
     return perf_counter() - began
 
 

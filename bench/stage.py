@@ -143,7 +143,7 @@ def install_peers() -> None:
     if done.exists() and done.stat().st_mtime >= lock.stat().st_mtime:
         return
     argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    if subprocess.run(argv, cwd=PEERS, stdout=sys.stderr, check=False).returncode:  # noqa: S603
+    if subprocess.run(argv, cwd=PEERS, stdout=sys.stderr, check=False).returncode:  # noqa: S603 - npm, by a name of ours
         raise SystemExit("npm could not install the peers.")
     done.touch()
 

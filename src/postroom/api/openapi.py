@@ -41,7 +41,7 @@ def _add_models(schemas: dict[str, Any]) -> None:
     """The models of bodies that our routes read themselves, and of every refusal."""
     models = [(model, "validation") for model in DOCUMENTED.values()]
     models.append((Failure, "serialization"))
-    _, extra = models_json_schema(models, ref_template=_SCHEMAS + "{model}")  # type: ignore[arg-type]
+    _, extra = models_json_schema(models, ref_template=_SCHEMAS + "{model}")  # type: ignore[arg-type]  # a list is invariant
     for name, schema in extra.get("$defs", {}).items():
         schemas.setdefault(name, schema)
 
