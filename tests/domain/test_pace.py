@@ -1,6 +1,7 @@
 """Never more than R calls in any sliding second, whoever asks."""
 
 import asyncio
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -101,6 +102,34 @@ async def test_a_pause_is_kept_by_everybody(resources, connection) -> None:
     assert 29 < leave.wait <= 30
     await pace.resume(resources.redis, connection)
     assert (await pace.take(resources.redis, connection, 1, 0, TEN)).slots
+
+
+async def _use(resources: Resources, connection: int, calls: int, lesson: Lesson) -> list[float]:
+    """Make so many calls at once; the pause after each of them."""
+    pauses = []
+    for _ in range(calls):
+        leave = await pace.take(resources.redis, connection, 1, 0, TEN)
+        while not leave.slots:
+            await asyncio.sleep(leave.wait)
+            leave = await pace.take(resources.redis, connection, 1, 0, TEN)
+        sent = asyncio.get_running_loop().time()
+        told = replace(lesson, sent=sent)
+        pauses.append(await pace.give(resources.redis, connection, leave.slots[0], told))
+    return pauses
+
+
+async def test_a_window_that_we_spent_ourselves_is_no_reason_to_pause(
+    resources, connection
+) -> None:
+    await _quiet(resources, connection, 10)
+    nothing_new, spent = Lesson(limit=10), Lesson(limit=10, spent=1.0)
+    assert await _use(resources, connection, 9, nothing_new) == [0] * 9
+    assert await _use(resources, connection, 1, spent) == [0]
+
+
+async def test_a_window_that_others_spent_is_waited_for(resources, connection) -> None:
+    await _quiet(resources, connection, 10)
+    assert await _use(resources, connection, 4, Lesson(limit=10, spent=0.7)) == [0.7] * 4
 
 
 async def test_strikes_double_the_pause_and_an_answer_forgets_them(resources, connection) -> None:

@@ -141,3 +141,30 @@ async def test_a_minute_that_turns_while_tokens_are_leased_refuses_nobody(
 
     monkeypatch.setattr(rates, "_take", slow)
     assert await admitted(rates, project_id, 1_000_000, 3) == 3
+
+
+async def test_a_busy_keys_next_block_is_there_before_the_last_one_is_spent(
+    resources: Resources, clock: Clock
+) -> None:
+    rates, project_id, limit = Rates(resources.redis, clock), uuid4(), 1_000_000
+    assert await admitted(rates, project_id, limit, 500) == 500
+    waited = 0
+    for _ in range(20_000):
+        if not rates.admits_now(project_id, limit):
+            waited += 1
+            await rates.admit(project_id, limit)
+        await asyncio.gather(*rates._leases)
+        clock.now += 0.0001
+    assert waited == 0
+
+
+async def test_demand_goes_on_when_the_minute_turns(resources: Resources, clock: Clock) -> None:
+    counting = Counting(resources.redis)
+    rates = Rates(counting, clock)  # type: ignore[arg-type]  # all that it needs of Redis
+    project_id, limit = uuid4(), 600_000
+    assert await admitted(rates, project_id, limit, 10_000) == 10_000
+    clock.now += 60 - clock.now % 60
+    asked = counting.asked
+    rates._minutes[project_id].leased_at = clock.now  # as it is when requests come all the time
+    assert await admitted(rates, project_id, limit, 2_000) == 2_000
+    assert counting.asked - asked <= 2

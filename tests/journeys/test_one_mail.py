@@ -11,6 +11,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from postroom.domain import deliver
 from postroom.domain.pace import pause
 from postroom.worker import PostOffice
 from tests.journeys.conftest import SECRET, World
@@ -123,6 +124,24 @@ async def test_mails_that_wait_together_ride_together(world) -> None:
     report = world.double.report()
     assert report["duplicates"] == 0
     assert sorted(int(size) for size in report["calls_by_size"]) == [20, 100]
+
+
+async def test_mails_that_come_one_after_another_ride_together_too(world, office) -> None:
+    project = await world.project()
+    redis, number = world.resources.redis, project.connection_id
+    await redis.hset(f"paused:{number}", "limit", 900)
+    await redis.zadd(f"pace:{number}", {str(slot): 1 for slot in range(900)})
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    for i in range(80):
+        await world.sent(project, to=f"u{i}@example.com")
+
+    async def all_taken() -> bool:
+        return world.double.report()["distinct_refs"] == 80
+
+    await world.until(all_taken)
+    # A lane's task begins anew after eight calls, and does not wait then.
+    assert world.double.report()["calls"] <= 2 + (clock() - began) / deliver.GATHER * 9 / 8
 
 
 async def test_a_mail_with_an_attachment_goes_alone(world) -> None:

@@ -121,6 +121,20 @@ async def test_the_limit_is_learned_from_each_answer(wire, resend, headers, limi
 
 
 @pytest.mark.parametrize(
+    ("headers", "spent"),
+    [
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "1"}, 1.0),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "99999999999"}, 32 * 86400.0),
+        ({"ratelimit-remaining": "0"}, None),
+        ({"ratelimit-remaining": "1", "ratelimit-reset": "1"}, None),
+    ],
+)
+async def test_a_window_of_which_nothing_is_left_is_told(wire, resend, headers, spent):
+    wire.answer(httpx.Response(200, json={"id": "a"}, headers=headers))
+    assert (await resend.send([a_mail()], "key")).spent == spent
+
+
+@pytest.mark.parametrize(
     ("status", "headers", "pause"),
     [
         (429, {"retry-after": "7"}, 7.0),
@@ -129,9 +143,7 @@ async def test_the_limit_is_learned_from_each_answer(wire, resend, headers, limi
         (429, {}, None),
         (429, {"retry-after": "soon"}, None),
         (429, {"retry-after": "99999999999"}, 32 * 86400.0),
-        (200, {"ratelimit-remaining": "0", "ratelimit-reset": "1"}, 1.0),
-        (200, {"ratelimit-remaining": "0"}, None),
-        (200, {"ratelimit-remaining": "1", "ratelimit-reset": "1"}, None),
+        (200, {"ratelimit-remaining": "0", "ratelimit-reset": "1"}, None),
         (200, {"retry-after": "7"}, None),
         (503, {"retry-after": "7"}, None),
     ],

@@ -37,6 +37,9 @@ from postroom.resources import RedisError, Resources
 log = logging.getLogger(__name__)
 
 SLICE = 8  # packs after which a task with more to do goes to the end of the line
+# Seconds from a call that was not full to the next of the same lane: what comes in meanwhile rides together. The
+# first mail after a silence waits for nobody.
+GATHER = 0.02
 MANY_SLOTS = 64  # asked for at once where a call carries one mail
 CALLS_AT_ONCE = 32  # of one connection in one process, and of a fast one at most
 MOST_AT_ONCE = 128
@@ -86,6 +89,14 @@ def rate_of(connection: OpenConnection) -> Rate:
         set_by_owner=connection.info.rate_per_second,
         usual=connection.provider.capabilities.rate_per_second,
         probe=connection.info.stopped,
+    )
+
+
+def _is_full(connection: OpenConnection, leave: Leave, attempts: Sequence[Attempt]) -> bool:
+    """Whether each call that might be made is made, and carries as many mails as it may."""
+    most = connection.provider.capabilities.batch_size
+    return len(attempts) == len(leave.slots) and all(
+        len(attempt.mails) == min(most, attempt.mails[0].pack_max) for attempt in attempts
     )
 
 
@@ -185,10 +196,13 @@ class Delivery:
                 return False
             if not leave.slots:
                 continue
-            made = await self._claim_and_call(connection, lane, leave)
-            if made == 0 and not busy.again:
+            began = asyncio.get_running_loop().time()
+            attempts = await self._claim_and_call(connection, lane, leave)
+            if not attempts and not busy.again:
                 return False
-            packs += made
+            packs += len(attempts)
+            if not _is_full(connection, leave, attempts):
+                await self._sleep(began + GATHER - asyncio.get_running_loop().time())
         return not self._stopping
 
     async def _open(self, lane: Lane) -> OpenConnection | None:
@@ -237,7 +251,9 @@ class Delivery:
         except TimeoutError:
             return
 
-    async def _claim_and_call(self, connection: OpenConnection, lane: Lane, leave: Leave) -> int:
+    async def _claim_and_call(
+        self, connection: OpenConnection, lane: Lane, leave: Leave
+    ) -> Sequence[Attempt]:
         attempts: list[Attempt] = []
         try:
             attempts = await self.claimer.claim(lane, terms_of(connection), len(leave.slots))
@@ -246,7 +262,7 @@ class Delivery:
                 await self._give(connection, slot, Lesson())
         for attempt, slot in zip(attempts, leave.slots, strict=False):
             self.start_call(connection, attempt, slot)
-        return len(attempts)
+        return attempts
 
     # ── calling ──────────────────────────────────────────────────────────────────────────────────
 
@@ -434,7 +450,7 @@ def _lesson(answer: Answer, sent: float, took: float) -> Lesson:
     if told and strike:
         # The vendor said how long, or meant one mail; doubling is for those that do not.
         strike = None
-    return Lesson(sent, took, answer.limit, answer.pause, strike)
+    return Lesson(sent, took, answer.limit, answer.pause, answer.spent, strike)
 
 
 def result_of(attempt: Attempt, answer: Answer, can: Capabilities) -> Result:

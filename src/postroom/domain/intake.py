@@ -49,6 +49,7 @@ MAX_WAITING_BYTES = 256_000_000
 LATE = 0.25  # seconds that the first in line may wait before new ones are asked to come back
 INSIST_FOR = 8.0  # seconds for which an unsure write is repeated
 RING_REST = 1.0  # seconds without bells after Redis failed; the sweep rings meanwhile
+RING_EVERY = 0.005  # seconds from a ring to the next: what is written meanwhile rings together
 
 
 Answers = list[tuple[Submission, dict[str, Any]]]
@@ -80,7 +81,10 @@ class Intake:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._rings: set[asyncio.Task[None]] = set()
+        # To ring for, and to count at the gate with the next ring.
+        self._lanes: set[Lane] = set()
+        self._past_gate: dict[tuple[UUID, date], int] = {}
+        self._ringing: asyncio.Task[None] | None = None
         self._no_bells_until = 0.0
 
     async def submit(self, submission: Submission) -> Accepted:
@@ -132,7 +136,8 @@ class Intake:
             await self._idle.wait()
             # The writer wakes before we look again.
             await asyncio.sleep(0)
-        await asyncio.gather(*self._rings)
+        if self._ringing is not None:
+            await self._ringing
 
     def _take_group(self) -> list[Submission]:
         """What waits now, bounded, without those whose client has gone; a key at most once."""
@@ -261,18 +266,17 @@ class Intake:
 
     def _tell(self, answers: Answers, month: date) -> None:
         """Ring for what is on disk, and answer."""
-        lanes: set[Lane] = set()
-        past_gate: dict[UUID, int] = {}
         count = 0
         for submission, answer in answers:
             count += len(submission.mails)
-            lanes.update([mail.lane for mail in submission.mails if mail.waits_until is None])
+            self._lanes.update([mail.lane for mail in submission.mails if mail.waits_until is None])
             if not submission.gated and submission.limit != quota.UNLIMITED:
-                past = past_gate.get(submission.project_id, 0)
-                past_gate[submission.project_id] = past + len(submission.mails)
+                slot = (submission.project_id, month)
+                self._past_gate[slot] = self._past_gate.get(slot, 0) + len(submission.mails)
             submission.accept(Accepted(answer))
         metrics.ACCEPTED.inc(count)
-        self._ring(lanes, past_gate, month)
+        if self._ringing is None:
+            self._ringing = asyncio.create_task(self._ring())
 
     async def _choose(self, group: list[Submission], month: date) -> list[Submission]:
         """The gate was low or away: the ledger chooses, in order of arrival."""
@@ -322,19 +326,26 @@ class Intake:
         log.warning("request refused by the database", extra={"sqlstate": state})
         group[0].refuse(refused_alone(group[0], state))
 
-    def _ring(self, lanes: set[Lane], past_gate: Mapping[UUID, int], month: date) -> None:
-        """Ring without waiting for it; when Redis is away the sweep finds the mails."""
-        if not (lanes or past_gate) or time() < self._no_bells_until:
-            return
-        task = asyncio.create_task(self._ring_now(lanes, past_gate, month))
-        self._rings.add(task)
-        task.add_done_callback(self._rings.discard)
+    async def _ring(self) -> None:
+        """Ring for what is written, together for what comes within a moment of it.
 
-    async def _ring_now(self, lanes: set[Lane], past_gate: Mapping[UUID, int], month: date) -> None:
+        Nobody waits for it; when Redis is away the sweep finds the mails, and the minute's correction counts them.
+        """
+        try:
+            while self._lanes or self._past_gate:
+                lanes, self._lanes = self._lanes, set()
+                past_gate, self._past_gate = self._past_gate, {}
+                if time() >= self._no_bells_until:
+                    await self._ring_for(lanes, past_gate)
+                await asyncio.sleep(RING_EVERY)
+        finally:
+            self._ringing = None
+
+    async def _ring_for(self, lanes: set[Lane], past_gate: Mapping[tuple[UUID, date], int]) -> None:
         try:
             pipe = self._redis.pipeline(transaction=False)
             put_bells(pipe, lanes, time())
-            quota.count_in(pipe, past_gate, month)
+            quota.count_in(pipe, past_gate)
             await pipe.execute()
             metrics.BELLS_RUNG.inc(len(lanes))
         except RedisError:

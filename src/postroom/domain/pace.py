@@ -69,7 +69,7 @@ for i = 1, #free, 2 do
   if want == 0 then break end
   local at = math.max(tonumber(free[i + 1]), now)
   if left <= many / 2 then at = math.max(at, last + 1000000 / rate) end
-  if at > soon then wait = at - now; break end
+  if at > soon then wait = at - soon; break end
   local stamp = string.format('%.0f', at + {HOLD * 1e6:.0f} + window - {WINDOW * 1e6:.0f})
   redis.call('ZADD', slots, stamp, free[i])
   grants[#grants + 1] = free[i]
@@ -85,7 +85,7 @@ if #grants > 1 then
 end
 if not wait then
   local next = redis.call('ZRANGE', slots, 0, 0, 'WITHSCORES')
-  wait = math.max(tonumber(next[2]) - now, last + 1000000 / rate - now, 1000)
+  wait = math.max(tonumber(next[2]) - soon, last + 1000000 / rate - soon, 1000)
 end
 if stream == '0' then write('first', now + wait + {FIRST * 1e6:.0f}) end
 return {{string.format('%.0f', wait)}}
@@ -93,7 +93,8 @@ return {{string.format('%.0f', wait)}}
 )
 
 # ARGV: slot, stamp, µs since sent (-1: not used), µs it took, learned limit (or ''), pause in µs (or ''),
-#       strike (1: a failure, 0: an answer, -1: neither), the slot's window in µs
+#       strike (1: a failure, 0: an answer, -1: neither), the slot's window in µs, µs until the vendor's window
+#       turns of which nothing is left (or '')
 _GIVE = (
     _HEAD
     + f"""
@@ -110,6 +111,13 @@ if slot ~= '-1' then
 end
 if ARGV[5] ~= '' then redis.call('HSET', state, 'limit', ARGV[5]) end
 local pause = tonumber(ARGV[6]) or 0
+local spent = tonumber(ARGV[9]) or 0
+if spent > 0 then
+  -- As many calls as the vendor counts are ours: the slots keep the next one out of this window. Else somebody
+  -- else calls in the account's name, and only the vendor knows when there is room again.
+  local busy = redis.call('ZCOUNT', slots, string.format('(%.0f', now), '+inf')
+  if busy < (tonumber(ARGV[5]) or redis.call('ZCARD', slots)) or busy == 0 then pause = math.max(pause, spent) end
+end
 if ARGV[7] == '1' then
   local strikes = redis.call('HINCRBY', state, 'strikes', 1)
   pause = math.max(pause, math.min({LONGEST_PAUSE * 1e6:.0f}, 1000000 * 2 ^ (strikes - 1)))
@@ -185,12 +193,13 @@ class Lesson:
     took: float = 0.0
     limit: float | None = None
     pause: float | None = None
+    spent: float | None = None  # until the vendor's window turns, of which nothing is left
     strike: bool | None = None  # a failure of the account's, or an answer; None says nothing
 
     @property
     def is_plain(self) -> bool:
         """Whether it says no more than that the account answers, or not even that."""
-        return self.limit is None and self.pause is None and not self.strike
+        return (self.limit, self.pause, self.spent) == (None, None, None) and not self.strike
 
 
 async def give(redis: Redis, connection_id: int, slot: Slot, lesson: Lesson) -> float:
@@ -209,6 +218,7 @@ async def give(redis: Redis, connection_id: int, slot: Slot, lesson: Lesson) -> 
             "" if lesson.pause is None else f"{lesson.pause * 1e6:.0f}",
             -1 if lesson.strike is None else int(lesson.strike),
             slot.window,
+            "" if lesson.spent is None else f"{lesson.spent * 1e6:.0f}",
         ],
     )
     return float(paused) / 1e6

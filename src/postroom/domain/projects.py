@@ -1,5 +1,7 @@
 """Projects: who may call in their name, what sends for them, and how they are changed."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +24,10 @@ from postroom.settings import Settings
 
 Role = Literal["viewer", "admin", "owner"]
 RANK: dict[str, int] = {"viewer": 0, "admin": 1, "owner": 2}
+log = logging.getLogger(__name__)
+
 _HOLD_SECONDS = 10.0
+_RENEW_BEFORE = 2.0  # seconds before the end of which a busy caller is read again
 _HELD_AT_MOST = 50_000
 
 KEY_MISSING = "API key not found."
@@ -59,12 +64,19 @@ class CallerCache:
         self._resources = resources
         self._held: dict[bytes, tuple[float, Caller]] = {}
         self._flights: Flights[Caller] = Flights()
+        self._renewals: dict[bytes, asyncio.Task[None]] = {}
         self._forgotten = 0  # counts, so that what was read before a change is not kept after it
 
     def peek(self, key: str) -> Caller | None:
-        """The caller, if this process knows them already."""
-        until, caller = self._held.get(hash_key(key), (0.0, None))
-        return caller if until > time.monotonic() else None
+        """The caller, if this process knows them already; who is asked for all the time is read again in time."""
+        hashed = hash_key(key)
+        until, caller = self._held.get(hashed, (0.0, None))
+        left = until - time.monotonic()
+        if left <= 0:
+            return None
+        if left < _RENEW_BEFORE and hashed not in self._renewals:
+            self._renewals[hashed] = asyncio.create_task(self._renew(hashed))
+        return caller
 
     async def by_key(self, key: str) -> Caller:
         """The caller with this secret key, or the sentence that says why not."""
@@ -78,6 +90,21 @@ class CallerCache:
         if forgotten == self._forgotten:
             self._hold(hashed, caller)
         return caller
+
+    async def _renew(self, hashed: bytes) -> None:
+        """Read a caller again; who cannot be read is asked for anew when what is held has run out."""
+        forgotten = self._forgotten
+        try:
+            caller = await self._load(hashed)
+            if forgotten == self._forgotten:
+                self._hold(hashed, caller)
+        except NotAuthenticated:
+            self._held.pop(hashed, None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request that asks next meets it again
+            log.warning("caller not read again", extra={"error": type(error).__name__})
+            await asyncio.sleep(_RENEW_BEFORE)
+        finally:
+            del self._renewals[hashed]
 
     async def _load(self, hashed: bytes) -> Caller:
         async with self._resources.sessions() as session:

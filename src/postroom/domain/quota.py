@@ -91,10 +91,10 @@ class Room:
         return fresh and limit - used > PLENTY
 
 
-def count_in(pipe: Pipeline, slots: Mapping[UUID, int], month: date) -> None:
+def count_in(pipe: Pipeline, slots: Mapping[tuple[UUID, date], int]) -> None:
     """Count slots that were paid past the gate, at the gates that exist."""
     if slots:
-        keys = [gate_key(project_id, month) for project_id in slots]
+        keys = [gate_key(project_id, month) for project_id, month in slots]
         pipe.eval(_COUNT, len(keys), *keys, *map(str, slots.values()))
 
 

@@ -2,10 +2,10 @@
 
 A process leases blocks of the minute's tokens from Redis and spends them by itself. The counter in Redis
 only ever grows by what is leased, so all processes together never spend more than the limit in one minute of
-the clock. A block doubles while the demand lasts and starts at one token again after a quiet second; it never
-takes more than a fiftieth of the limit, so what a process leases and does not spend before the minute ends,
-and with it the number of requests refused too early, stays small. While Redis is away each process has the
-whole limit for itself.
+the clock. A block is as large as what is spent in about a second, and never more than a fiftieth of the limit, so
+what a process leases and does not spend before the minute ends, and with it the number of requests refused too
+early, stays small. A large block's successor is leased before it is spent, so that nobody waits for it. While
+Redis is away each process has the whole limit for itself.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
 _LARGEST_SHARE = 50
-_QUIET_SECONDS = 1.0
+_BLOCK_SECONDS = 1.0
+_LARGE = 64  # tokens; the successor of such a block is leased when a quarter of it is left
 _AWAY_SECONDS = 1.0
 _HELD_AT_MOST = 50_000
 
@@ -36,9 +37,10 @@ class _Minute:
     """What this process knows about one project's minute."""
 
     window: int
-    tokens: int = 0
     block: int = 1
     leased_at: float = 0.0
+    tokens: int = 0
+    low: int = 0  # tokens left at which the next block is due
     spent: int = 0
     exhausted: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -59,6 +61,7 @@ class Rates:
         self._redis = redis
         self._clock = clock
         self._minutes: dict[UUID, _Minute] = {}
+        self._leases: set[asyncio.Task[None]] = set()
         self._away_until = 0.0
 
     async def admit(self, project_id: UUID, limit: int) -> None:
@@ -76,24 +79,38 @@ class Rates:
 
     def admits_now(self, project_id: UUID, limit: int) -> bool:
         """Let one request in by what this process holds; False says nothing but to ask `admit`."""
-        return limit == UNLIMITED or self._minute(project_id).spend()
+        if limit == UNLIMITED:
+            return True
+        minute = self._minute(project_id)
+        if not minute.spend():
+            return False
+        if minute.low and minute.tokens == minute.low:
+            self._lease_ahead(project_id, minute, limit)
+        return True
 
     def _minute(self, project_id: UUID) -> _Minute:
         window = int(self._clock()) // WINDOW_SECONDS
         minute = self._minutes.get(project_id)
         if minute is None or minute.window != window:
             self._make_room(window)
-            minute = self._minutes[project_id] = _Minute(window)
+            # The demand does not end with the minute: the first block of the new one is like the last of the old.
+            known = (minute.block // 2, minute.leased_at) if minute else ()
+            minute = self._minutes[project_id] = _Minute(window, *known)
         return minute
 
     def _make_room(self, window: int) -> None:
         if len(self._minutes) >= _HELD_AT_MOST:
             self._minutes = {k: m for k, m in self._minutes.items() if m.window == window}
 
+    def _lease_ahead(self, project_id: UUID, minute: _Minute, limit: int) -> None:
+        task = asyncio.create_task(self._lease(project_id, minute, limit))
+        self._leases.add(task)
+        task.add_done_callback(self._leases.discard)
+
     async def _lease(self, project_id: UUID, minute: _Minute, limit: int) -> None:
         async with minute.lock:
             # Others may have waited for the same lock: one lease serves them all.
-            if minute.tokens or minute.exhausted:
+            if minute.tokens > minute.low or minute.exhausted:
                 return
             now = self._clock()
             if now < self._away_until:
@@ -108,7 +125,8 @@ class Rates:
                 self._lease_alone(minute, limit)
                 return
             minute.block, minute.leased_at = block, now
-            minute.tokens = leased
+            minute.low = block // 4 if block >= _LARGE else 0
+            minute.tokens += leased
             minute.exhausted = leased < block
 
     async def _take(self, name: str, block: int, limit: int) -> int:
@@ -132,5 +150,6 @@ def _largest(limit: int) -> int:
 
 
 def _next_block(minute: _Minute, limit: int, now: float) -> int:
-    quiet = now - minute.leased_at > _QUIET_SECONDS
-    return 1 if quiet else min(minute.block * 2, _largest(limit))
+    lasted = now - minute.leased_at
+    demand = minute.block * 2 if lasted < _BLOCK_SECONDS else minute.block / lasted
+    return max(1, min(int(demand), _largest(limit)))

@@ -100,6 +100,8 @@ class Answer:
     whole_call: bool = False  # a refusal that concerns the call, not one mail: look for the bad one
     limit: float | None = None  # calls a second that the vendor named
     pause: float | None = None  # seconds for which it wants no calls
+    # Seconds until the vendor's window turns, when it says that nothing is left of it for anybody.
+    spent: float | None = None
     later: tuple[
         tuple[float, "DeliveryEvent"], ...
     ] = ()  # events the provider itself will report (sandbox)

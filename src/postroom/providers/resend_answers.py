@@ -54,9 +54,11 @@ class VendorError:
 
 def read_answer(response: httpx.Response, count: int) -> Answer:
     """The outcomes of a call of `count` mails that was answered."""
-    limit, pause = named_limit(response.headers), named_pause(response)
+    limit = named_limit(response.headers)
     if not is_page(response) and response.is_success:
-        return Answer(_accepted(response, count), limit=limit, pause=pause)
+        accepted, spent = _accepted(response, count), named_turn(response.headers)
+        return Answer(accepted, limit=limit, spent=spent)
+    pause = named_pause(response)
     error = read_error(response)
     outcome = refusal(error)
     if error.status == 429 and error.name in QUOTA_NAMES:
@@ -202,15 +204,21 @@ def _window(policies: str, limit: float) -> float:
 
 
 def named_pause(response: httpx.Response) -> float | None:
-    """Seconds without calls: as told on 429, until the window turns when nothing is left of it."""
-    headers = response.headers
-    refused = response.status_code == 429
-    if not refused and number_of(headers.get("ratelimit-remaining", "")) != 0:
+    """Seconds without calls, as told on 429."""
+    if response.status_code != 429:
         return None
-    retry_after = seconds_of(headers.get("retry-after", "")) if refused else None
+    retry_after = seconds_of(response.headers.get("retry-after", ""))
+    return _reset(response.headers) if retry_after is None else min(retry_after, _LONGEST_PAUSE)
+
+
+def named_turn(headers: httpx.Headers) -> float | None:
+    """Seconds until the window turns, when nothing is left of it."""
+    return _reset(headers) if number_of(headers.get("ratelimit-remaining", "")) == 0 else None
+
+
+def _reset(headers: httpx.Headers) -> float | None:
     reset = number_of(headers.get("ratelimit-reset", ""))
-    pause = retry_after if retry_after is not None else reset
-    return None if pause is None else min(pause, _LONGEST_PAUSE)
+    return None if reset is None else min(reset, _LONGEST_PAUSE)
 
 
 def seconds_until_quota(name: str, now: datetime) -> float:
