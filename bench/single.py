@@ -1,7 +1,8 @@
 """What one worker hands over to a vendor without a batch call, beside what that vendor can take at all.
 
-The vendor is a server that answers as Amazon SES does and looks at nothing but the tag that names the mail, so
-that it is never the slow one. Its own limit is what a bare client on keep-alive connections gets out of it.
+The vendor is a server that answers as Amazon SES does: it checks each request's signature with botocore, and looks
+at nothing else but the tag that names the mail. Its own limit is what a bare client on keep-alive connections gets
+out of it with one request that was signed beforehand.
 """
 
 import argparse
@@ -12,12 +13,18 @@ import httpx
 import orjson
 import redis.asyncio
 import uvloop
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from tests.doubles.ses import why_refused
 from tests.doubles.wire import Exchange, HttpServer
 
 from bench import load
 from bench.rig import PASSWORD, Process, Rig, free_port
 
 PATH = "/v2/email/outbound-emails"
+KEY = "AKIARIG"
+KEYS = {KEY: "secret-key-of-the-rig"}
 CONNECTIONS = 32  # as many as a worker has calls under way to one account
 
 
@@ -36,8 +43,8 @@ class QuickSes:
         if exchange.path == "/v2/email/account":
             exchange.answer_json(200, {"SendQuota": {"MaxSendRate": 10_000.0}})
             return
-        if not exchange.header(b"authorization").startswith("AWS4-HMAC-SHA256 "):
-            exchange.answer_json(403, {"message": "Missing Authentication Token"})
+        if (refused := why_refused(exchange, KEYS)) is not None:
+            exchange.answer_json(403, {"message": refused[1]})
             return
         self._calls += 1
         mail = orjson.loads(exchange.body)
@@ -71,8 +78,8 @@ async def use_vendor(r: Rig, url: str) -> None:
     """Give the rig a project that sends by this vendor; needs ALLOW_PRIVATE_ADDRESSES in the rig's environment."""
     fields = {
         "region": "us-east-1",
-        "accessKeyId": "AKIARIG",
-        "secretAccessKey": "secret-key-of-the-rig",
+        "accessKeyId": KEY,
+        "secretAccessKey": KEYS[KEY],
         "endpointUrl": url,
         "ratePerSecond": 10_000,
     }
@@ -104,8 +111,9 @@ async def bare(url: str, count: int) -> float:
             "EmailTags": [{"Name": "bare", "Value": "1"}],
         }
     )
-    headers = {"authorization": "AWS4-HMAC-SHA256 " + "x" * 200, "x-amz-date": "20260101T000000Z"}
-    request = load.request_bytes(url + PATH, body, headers)
+    signed = AWSRequest("POST", url + PATH, data=body)
+    SigV4Auth(Credentials(KEY, KEYS[KEY]), "ses", "us-east-1").add_auth(signed)
+    request = load.request_bytes(url + PATH, body, dict(signed.headers))
     done = await load.run(url + PATH, lambda number: request, count, CONNECTIONS)
     if set(done.statuses) != {200} or done.lost:
         raise SystemExit(f"the vendor answered {dict(done.statuses)}, lost {done.lost}")

@@ -28,6 +28,31 @@ class _At(SigV4Auth):
         return str(self.signature(text, request))
 
 
+def why_refused(
+    exchange: Exchange, keys: dict[str, str], ahead: timedelta = timedelta()
+) -> tuple[str, str] | None:
+    """Why a request's signature is refused, if it is; `ahead` is by how much AWS's clock is."""
+    parts = exchange.header(b"authorization").split(", ")
+    if len(parts) != 3 or "Credential=" not in parts[0]:
+        return "MissingAuthenticationTokenException", "Missing Authentication Token"
+    key, _, scope = parts[0].partition("Credential=")[2].partition("/")
+    secret = keys.get(key)
+    if secret is None:
+        return "UnrecognizedClientException", "The security token included is invalid."
+    stamp = exchange.header(b"x-amz-date")
+    signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    if abs(datetime.now(UTC) + ahead - signed_at) > _SIGNED_LATE:
+        return "InvalidSignatureException", "Signature expired: too old"
+    names = parts[1].partition("=")[2].split(";")
+    headers = {name: exchange.header(name.encode()) for name in names}
+    url = f"http://{headers['host']}{exchange.path}"
+    request = AWSRequest(exchange.method, url, headers=headers, data=exchange.body)
+    signer = _At(Credentials(key, secret), "ses", scope.split("/")[1])
+    if signer.signature_of(request, stamp) != parts[2].partition("=")[2]:
+        return "SignatureDoesNotMatch", "The request signature we calculated does not match."
+    return None
+
+
 class SesDouble:
     """The server, its switches and its ledger; `keys` are those it knows."""
 
@@ -65,7 +90,7 @@ class SesDouble:
 
     def _handle(self, exchange: Exchange) -> None:
         self.calls += 1
-        refused = self._stranger(exchange)
+        refused = why_refused(exchange, self.keys, self.clock)
         if refused is not None:
             self._error(exchange, 403, *refused)
         elif exchange.method == "POST" and exchange.path == "/v2/email/outbound-emails":
@@ -93,28 +118,6 @@ class SesDouble:
         now = format_datetime(datetime.now(UTC) + self.clock, usegmt=True)
         extra = f"x-amzn-errortype: {name}:http://internal.amazon.com/\r\ndate: {now}\r\n"
         exchange.answer_json(status, {"message": message}, extra)
-
-    def _stranger(self, exchange: Exchange) -> tuple[str, str] | None:
-        """Why the signature is refused, if it is."""
-        parts = exchange.header(b"authorization").split(", ")
-        if len(parts) != 3 or "Credential=" not in parts[0]:
-            return "MissingAuthenticationTokenException", "Missing Authentication Token"
-        key, _, scope = parts[0].partition("Credential=")[2].partition("/")
-        secret = self.keys.get(key)
-        if secret is None:
-            return "UnrecognizedClientException", "The security token included is invalid."
-        stamp = exchange.header(b"x-amz-date")
-        signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        if abs(datetime.now(UTC) + self.clock - signed_at) > _SIGNED_LATE:
-            return "InvalidSignatureException", "Signature expired: too old"
-        names = parts[1].partition("=")[2].split(";")
-        headers = {name: exchange.header(name.encode()) for name in names}
-        url = f"http://{headers['host']}{exchange.path}"
-        request = AWSRequest(exchange.method, url, headers=headers, data=exchange.body)
-        signer = _At(Credentials(key, secret), "ses", scope.split("/")[1])
-        if signer.signature_of(request, stamp) != parts[2].partition("=")[2]:
-            return "SignatureDoesNotMatch", "The request signature we calculated does not match."
-        return None
 
     def _send(self, exchange: Exchange) -> None:
         if self.faults.strikes("drop_before_accept"):
