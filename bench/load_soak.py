@@ -82,10 +82,13 @@ async def run(minutes: float, measured_with: int) -> str:
         await r.wait_empty(120)
         await soak.look()
         report = await r.report()
+    text = page(soak, done, rate, minutes)
+    # Before what must be is looked at: who failed is looked into.
+    print(text)
     must_be_200("the soak", done, int(rate * minutes * 60))
     must_be_equal("mails handed over", report["mails_accepted"], accepted)
     must_be_equal("mails handed over twice", report["duplicates"], 0)
-    return page(soak, done, rate, minutes)
+    return text
 
 
 def page(soak: Soak, done: load.Load, rate: float, minutes: float) -> str:
@@ -139,7 +142,6 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     args = parser.parse_args()
     text = run_async(run(args.minutes, args.requests))
-    print(text)
     if args.write:
         PLACE.write(text)
 
