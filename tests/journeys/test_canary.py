@@ -193,7 +193,7 @@ async def through_ses(world: World, answers: list[str]) -> None:
 
 def a_bounce(provider_id: str, address: str) -> dict[str, Any]:
     """A bounce as Amazon SES tells it, with the mail's headers in it."""
-    said = f"smtp; 550 5.1.1 <{address}> does not take canarysubject"
+    said = f"smtp; 550 5.1.1 <{address}> does not take canarysubject with canarybody in it"
     return {
         "eventType": "Bounce",
         "mail": {

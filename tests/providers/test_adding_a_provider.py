@@ -12,7 +12,7 @@ import pytest
 import respx
 
 from postroom import providers
-from postroom.domain import track
+from postroom.domain import moves
 from postroom.providers import matrix
 from postroom.providers.base import OutcomeKind, Provider
 from tests.providers import contract
@@ -91,5 +91,5 @@ def test_every_vendor_has_its_place_on_the_page():
 
 
 def test_who_can_be_asked_is_known_to_the_log():
-    assert track.ASKED == ["resend", "paubox", "sandbox"]
-    assert track.POLLED == ["paubox"]
+    assert moves.ASKED == ["resend", "paubox", "sandbox"]
+    assert moves.POLLED == ["paubox"]

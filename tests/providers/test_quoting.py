@@ -12,7 +12,7 @@ from postroom.providers.base import (
     Outcome,
     OutcomeKind,
 )
-from postroom.providers.quoting import unquoted
+from postroom.providers.quoting import codes_of, unquoted
 from tests.providers.contract import a_mail, some_mails
 
 MAIL = a_mail(
@@ -60,3 +60,21 @@ def test_what_a_server_says_of_one_recipient_is_taken_out_too():
 def test_an_answer_without_a_sentence_stays_as_it_is():
     answer = Answer((Outcome(OutcomeKind.ACCEPTED, "id"),))
     assert unquoted(answer, [MAIL]) is answer
+
+
+@pytest.mark.parametrize(
+    ("sentence", "codes"),
+    [
+        ("550 5.1.1 <jane@example.com> has left the ward", "550 5.1.1"),
+        ("smtp; 550-5.7.1 Message about HIV refused 5.7.1", "550 5.7.1"),
+        ("421 too many", "421"),
+        ("4.2.2 The mailbox of room 512 is full", "4.2.2"),
+    ],
+)
+def test_of_a_servers_words_only_its_codes_are_left(sentence: str, codes: str) -> None:
+    assert codes_of(sentence).startswith(f"The mail server said {codes}. ")
+
+
+@pytest.mark.parametrize("sentence", ["No room 550 here", "Unknown patient", "10.2.3.4 is blocked"])
+def test_a_number_among_a_servers_words_is_no_code(sentence: str) -> None:
+    assert codes_of(sentence).startswith("The mail server gave no code. ")

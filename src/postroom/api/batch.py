@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, TypeAdapter
 
 from postroom.api import send
-from postroom.api.body import parse_json, read_bytes, takes_list, validate
+from postroom.api.body import parse_json, read_bytes, repeatable, takes_list, validate
 from postroom.api.deps import AsAdmin, ByKey
 from postroom.api.envelope import Success, errors, json_response
 from postroom.api.mail_body import SendRequest
@@ -136,7 +136,7 @@ async def _send_batch(request: Request, caller: Caller) -> Response:
     summary="Send up to 100 mails",
     response_model=Success[list[BatchItem]],
     responses=errors(*send.STATUSES),
-    openapi_extra=takes_list(SendRequest, MOST),
+    openapi_extra=repeatable(takes_list(SendRequest, MOST)),
 )
 async def send_batch(request: Request, caller: ByKey) -> Response:
     """One result for each mail, in order; a bad one does not keep the others back."""
@@ -148,7 +148,7 @@ async def send_batch(request: Request, caller: ByKey) -> Response:
     summary="Send up to 100 mails from the dashboard",
     response_model=Success[list[BatchItem]],
     responses=errors(*send.STATUSES, 404),
-    openapi_extra=takes_list(SendRequest, MOST),
+    openapi_extra=repeatable(takes_list(SendRequest, MOST)),
 )
 async def send_batch_from_dashboard(request: Request, caller: AsAdmin) -> Response:
     """The same as `POST /api/mail/send-batch`, for members of the project."""

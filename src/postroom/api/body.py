@@ -94,6 +94,20 @@ def takes_list(model: type[BaseModel], most: int) -> dict[str, Any]:
     return _body({"type": "array", "items": _ref(model), "minItems": 1, "maxItems": most})
 
 
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A repeat under the same key is answered with the first answer and sends nothing again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+}
+
+
+def repeatable(extra: dict[str, Any]) -> dict[str, Any]:
+    """The same for a route that takes an Idempotency-Key."""
+    return extra | {"parameters": [_KEY]}
+
+
 def _ref(model: type[BaseModel]) -> dict[str, Any]:
     DOCUMENTED[model.__name__] = model
     return {"$ref": f"#/components/schemas/{model.__name__}"}

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field, TypeAdapter
 
 from postroom.api import send
-from postroom.api.body import read, takes
+from postroom.api.body import read, repeatable, takes
 from postroom.api.deps import AsAdmin, AsViewer, ByKey, Db, Res
 from postroom.api.envelope import BODY, Success, errors, json_response, ok
 from postroom.api.mail_body import MAX_RECIPIENTS, Mailboxes
@@ -74,7 +74,7 @@ _RESEND: dict[str, Any] = {
     "summary": "Send a failed mail again",
     "response_model": Success[Queued],
     "responses": errors(*BODY, 401, 403, 404, 409, 429),
-    "openapi_extra": takes(Again, required=False),
+    "openapi_extra": repeatable(takes(Again, required=False)),
 }
 _RESOLVE: dict[str, Any] = {
     "summary": "Settle a mail whose outcome is unknown",

@@ -9,7 +9,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from postroom.api.body import parse_json, read_bytes, refuse_too_many_values, takes, validate
+from postroom.api.body import (
+    parse_json,
+    read_bytes,
+    refuse_too_many_values,
+    repeatable,
+    takes,
+    validate,
+)
 from postroom.api.deps import AsAdmin, ByKey
 from postroom.api.envelope import BODY, Success, errors, json_response
 from postroom.api.mail_body import SendRequest, letter_of
@@ -161,7 +168,7 @@ async def _send(request: Request, caller: Caller) -> Response:
     summary="Send a mail",
     response_model=Success[Queued],
     responses=errors(*STATUSES),
-    openapi_extra=takes(SendRequest),
+    openapi_extra=repeatable(takes(SendRequest)),
 )
 async def send_mail(request: Request, caller: ByKey) -> Response:
     """Write a mail down and answer; it is handed to the provider within moments."""
@@ -173,7 +180,7 @@ async def send_mail(request: Request, caller: ByKey) -> Response:
     summary="Send a mail from the dashboard",
     response_model=Success[Queued],
     responses=errors(*STATUSES, 404),
-    openapi_extra=takes(SendRequest),
+    openapi_extra=repeatable(takes(SendRequest)),
 )
 async def send_from_dashboard(request: Request, caller: AsAdmin) -> Response:
     """The same as `POST /api/mail/send`, for members of the project."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -11,6 +12,7 @@ import postroom
 from postroom.embedded.command import CommandFailed
 
 _VERSION = "select version_num from alembic_version"
+_STARTS_WITHIN = 30.0  # seconds for which a server that says that it is starting is waited for
 
 
 def plain_url(url: str) -> str:
@@ -38,8 +40,15 @@ def head() -> str:
 
 async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection, or CommandFailed with a sentence that holds no password."""
+    give_up = monotonic() + _STARTS_WITHIN
     try:
-        return await asyncpg.connect(plain_url(url), timeout=10)
+        while True:
+            try:
+                return await asyncpg.connect(plain_url(url), timeout=10)
+            except asyncpg.CannotConnectNowError:
+                if monotonic() > give_up:
+                    raise
+                await asyncio.sleep(0.2)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandFailed(
             f"The database at {where(url)} cannot be reached: {_first_line(error)}."

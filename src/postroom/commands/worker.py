@@ -5,6 +5,7 @@ import asyncio
 
 import uvloop
 
+from postroom.commands import schema
 from postroom.commands.garbage import collect_rarely
 from postroom.embedded.gate import wait_for_go
 from postroom.log import configure_logging
@@ -24,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    loop.run_until_complete(schema.require_head(settings.database_url.get_secret_value()))
     opener = open_resources(settings, pool_size=12)
     resources = loop.run_until_complete(opener.__aenter__())
     try:

@@ -19,12 +19,11 @@ from postroom.domain.claim import Attempt, BoundMail, Claimer, Terms
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
 from postroom.domain.pace import Leave, Lesson, Rate, Slot
 from postroom.domain.settle import FREE_AGAIN, Result, Settled, Settler
-from postroom.domain.status import State
 from postroom.domain.stopped import clear_stop, stop
+from postroom.domain.verdict import FREED, lesson_of, result_of
 from postroom.errors import Unsealable
 from postroom.providers.base import (
     Answer,
-    Capabilities,
     DeliveryEvent,
     Outcome,
     OutcomeKind,
@@ -48,19 +47,8 @@ COUNT_EVERY = 0.5
 LONGEST_SLEEP = 1.5  # a longer wait sets the lane aside
 LEASE_BEYOND_CALL = 5.0
 LANES_AT_ONCE = 500
-LONGEST_REPEAT = 60.0
-SANDBOX_KEEPS_DAYS = 30
 
 Report = Callable[[int, Sequence[DeliveryEvent]], Awaitable[None]]
-
-_STRIKES = {
-    OutcomeKind.THROTTLED: True,
-    OutcomeKind.NOT_SENT: True,
-    OutcomeKind.UNKNOWN: True,
-    OutcomeKind.ACCEPTED: False,
-    OutcomeKind.REJECTED: False,
-}
-_FREED = {OutcomeKind.THROTTLED, OutcomeKind.NOT_SENT, OutcomeKind.MISCONFIGURED}
 
 
 @dataclass(eq=False, slots=True)
@@ -321,7 +309,7 @@ class Delivery:
         except Exception:
             log.exception("provider raised", extra={"attempt": str(attempt.id)})
             answer = Answer.all(len(mails), Outcome(OutcomeKind.UNKNOWN, reason="Internal error."))
-        await self._give(connection, slot, _lesson(answer, sent, loop.time() - sent))
+        await self._give(connection, slot, lesson_of(answer, sent, loop.time() - sent))
         return unquoted(answer, mails)
 
     def _count(self, number: int, accepted: int) -> None:
@@ -364,7 +352,7 @@ class Delivery:
         kinds = {outcome.kind for outcome in answer.outcomes}
         try:
             if OutcomeKind.MISCONFIGURED in kinds:
-                reason = next(o.reason for o in answer.outcomes if o.kind in _FREED)
+                reason = next(o.reason for o in answer.outcomes if o.kind in FREED)
                 await stop(
                     self._resources, connection.info.id, reason or "Refused by the provider."
                 )
@@ -379,7 +367,7 @@ class Delivery:
             log.exception("account state not written", extra={"connection": connection.info.id})
 
     def _follow_up(self, connection: OpenConnection, attempt: Attempt, answer: Answer) -> None:
-        if any(o.kind in _FREED for o in answer.outcomes) or answer.whole_call:
+        if any(o.kind in FREED for o in answer.outcomes) or answer.whole_call:
             self.hear(attempt.lane)
         # What happens at the same moment is written together.
         moments: dict[float, list[DeliveryEvent]] = {}
@@ -440,70 +428,3 @@ def build(resources: Resources, attempt: Attempt) -> list[OutgoingMail] | Answer
 
 def _open_mail(resources: Resources, mail: BoundMail) -> OutgoingMail:
     return content.unseal(resources.keys.ring, mail.project_id, mail.id, mail.content).mail
-
-
-def _lesson(answer: Answer, sent: float, took: float) -> Lesson:
-    kinds = {outcome.kind for outcome in answer.outcomes}
-    kind = next(iter(kinds)) if len(kinds) == 1 else OutcomeKind.ACCEPTED
-    strike = _STRIKES.get(kind)
-    told = answer.pause is not None or any(o.wait is not None for o in answer.outcomes)
-    if told and strike:
-        # The vendor said how long, or meant one mail; doubling is for those that do not.
-        strike = None
-    return Lesson(sent, took, answer.limit, answer.pause, answer.spent, strike)
-
-
-def result_of(attempt: Attempt, answer: Answer, can: Capabilities) -> Result:
-    """What the vendor's answer means for the attempt."""
-    unknown = next((o for o in answer.outcomes if o.kind is OutcomeKind.UNKNOWN), None)
-    unsent = next((o for o in answer.outcomes if o.kind in _FREED), None)
-    if unknown is None and unsent is not None and attempt.is_repeat:
-        # That this call was not taken proves nothing about the one before it.
-        wait = max(_repeat_after(attempt), answer.pause or 0.0)
-        return Result(attempt.id, attempt.fence, repeat_in=wait, reason=unsent.reason)
-    if unknown is None:
-        mails = [
-            _settled(attempt, mail, outcome, answer, can)
-            for mail, outcome in zip(attempt.mails, answer.outcomes, strict=True)
-        ]
-        # Of a keyed attempt another call may be under way: only an answer that took the mails outlives a lease.
-        proves = unsent is None or not attempt.keyed
-        return Result(attempt.id, attempt.fence, answered=proves, mails=mails)
-    if attempt.keyed and not unknown.alarm:
-        wait = _repeat_after(attempt)
-        return Result(attempt.id, attempt.fence, repeat_in=wait, reason=unknown.reason)
-    if unknown.alarm:
-        metrics.ALARMS.labels("repeat_refused").inc()
-        log.error("repeat refused by the provider", extra={"attempt": str(attempt.id)})
-    return Result(attempt.id, attempt.fence, park=True, reason=unknown.reason)
-
-
-def _repeat_after(attempt: Attempt) -> float:
-    """Seconds until an unclear call is made again: 1, 2, 4 ... 60."""
-    return min(LONGEST_REPEAT, 2.0 ** min(attempt.fence - 1, 10))
-
-
-def _settled(
-    attempt: Attempt, mail: BoundMail, outcome: Outcome, answer: Answer, can: Capabilities
-) -> Settled:
-    keep = SANDBOX_KEEPS_DAYS if can.keeps_content else 0
-    if outcome.kind is OutcomeKind.ACCEPTED:
-        return Settled(
-            mail.project_id,
-            mail.id,
-            State.SENT,
-            provider_id=outcome.provider_id,
-            ask=can.receipts,
-            keep_days=keep,
-        )
-    if outcome.kind is OutcomeKind.REJECTED and not (answer.whole_call and len(attempt.mails) > 1):
-        return Settled(
-            mail.project_id, mail.id, State.FAILED, reason=outcome.reason, keep_days=keep
-        )
-    if outcome.kind is OutcomeKind.REJECTED:
-        # One bad mail spoils the call: smaller and smaller calls find it.
-        smaller = max(1, len(attempt.mails) // 2)
-        return Settled(
-            mail.project_id, mail.id, FREE_AGAIN, reason=outcome.reason, pack_max=smaller
-        )
-    return Settled(mail.project_id, mail.id, FREE_AGAIN, reason=outcome.reason, wait=outcome.wait)

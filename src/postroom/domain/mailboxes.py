@@ -14,6 +14,8 @@ _PLAIN = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
 )
+# They turn the reading direction, so that a name can look like another address.
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _NAMED = re.compile(r'\s*(?P<name>"(?:[^"\\]|\\.)*"|[^<>"]*?)\s*<(?P<address>[^<>\s]+)>\s*')
 
 
@@ -22,7 +24,10 @@ def bare(address: str) -> str:
     if _is_plain(address):
         return address
     try:
-        found = validate_email(address, check_deliverability=False, allow_smtputf8=False)
+        # Strict: what is before the @ has at most 64 characters, as RFC 5321 has it (4.5.3.1.1).
+        found = validate_email(
+            address, check_deliverability=False, allow_smtputf8=False, strict=True
+        )
     except EmailNotValidError:
         raise ValueError(INVALID_RECIPIENT) from None
     # An international domain goes out in its ASCII form, in which it cannot pose as another.
@@ -38,7 +43,7 @@ def mailbox(value: str) -> str:
     """`address` or `Name <address>`, without anything that could break out of a header."""
     if _is_plain(value):
         return value
-    if len(value) > 600 or "\t" in value or breaks_line(value):
+    if len(value) > 600 or "\t" in value or breaks_line(value) or _TURNS.search(value):
         raise ValueError(INVALID_RECIPIENT)
     named = _NAMED.fullmatch(value)
     if named is None:

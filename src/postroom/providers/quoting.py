@@ -1,6 +1,7 @@
 """A vendor's sentence may quote the mail, such as the name of an attachment that it does not take.
 
-Sentences are kept in clear and shown in logs, so whatever of the mail stands in one is taken out first.
+Sentences are kept in clear and shown in logs, so whatever of the mail stands in one is taken out first. Of what a
+mail server tells a health-data project nothing is left but its codes, for it may quote anything.
 """
 
 import re
@@ -13,6 +14,10 @@ from postroom.providers.base import Answer, OutgoingMail
 
 _SHORTEST = 4  # what is shorter stands in many sentences and tells nothing
 _GAP = "…"
+_REPLY_CODE = re.compile(
+    r"\s*(?:smtp[;:]\s*)?([245]\d\d)(?=[\s-])", re.IGNORECASE
+)  # of RFC 5321, where it stands first
+_STATUS_CODE = re.compile(r"(?<![\w.-])[245]\.\d{1,3}\.\d{1,3}(?![\w.-])")  # of RFC 3463
 
 
 def words_of(mail: OutgoingMail) -> frozenset[str]:
@@ -27,6 +32,14 @@ def words_of(mail: OutgoingMail) -> frozenset[str]:
         *(value for _, value in mail.tags),
     ]
     return frozenset(word.strip() for word in said if len(word.strip()) >= _SHORTEST)
+
+
+def codes_of(sentence: str) -> str:
+    """A mail server's sentence without anything but its codes."""
+    first = _REPLY_CODE.match(sentence)
+    codes = dict.fromkeys(([first[1]] if first else []) + _STATUS_CODE.findall(sentence))
+    said = f"The mail server said {' '.join(codes)}." if codes else "The mail server gave no code."
+    return f"{said} Its words are sealed in the timeline."
 
 
 def without_words(sentence: str, words: Iterable[str]) -> str:
