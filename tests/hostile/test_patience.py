@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -77,6 +79,34 @@ async def connected(port: int) -> AsyncIterator[Streams]:
     yield reader, writer
     writer.transport.abort()
     await asyncio.sleep(0)
+
+
+def kept() -> int:
+    """Connections that something still refers to."""
+    return sum(isinstance(one, ShortWay) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    "linger", [struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)], ids=["reset", "closed"]
+)
+async def test_a_connection_that_is_over_leaves_nothing_to_the_collector(
+    port: int, linger: bytes
+) -> None:
+    gc.collect()
+    before = kept()
+    gc.disable()
+    try:
+        for _ in range(20):
+            async with connected(port) as (reader, writer):
+                ours = writer.get_extra_info("socket")
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(2):
+            while kept() > before:
+                await asyncio.sleep(0.02)
+    finally:
+        gc.enable()
 
 
 async def dribble(writer: asyncio.StreamWriter, text: bytes, pause: float = 0.02) -> None:

@@ -114,7 +114,7 @@ class Patient(_Protocol):
         # leaves running when a connection broke, and the last request, until the collector comes by, which is rare.
         self._unset_keepalive_if_required()
         if self.cycle is not None and self.cycle.response_complete:
-            self.cycle = None
+            self.cycle = None  # type: ignore[assignment]  # as before its first request
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
