@@ -110,8 +110,8 @@ class Patient(_Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lookout.leave(self)
         super().connection_lost(exc)
-        # What still refers to a connection that is over keeps a dozen kilobytes: the server's timer, which it leaves
-        # running when a connection broke, and the last request, until the collector comes by, which is rare.
+        # What still refers to a connection that is over keeps a dozen kilobytes: the server's timer, which it
+        # leaves running when a connection broke, and the last request, until the collector comes by.
         self._unset_keepalive_if_required()
         if self.cycle is not None and self.cycle.response_complete:
             self.cycle = None  # type: ignore[assignment]  # as before its first request
