@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import uvloop
 
-AT_ONCE = 256
+AT_ONCE = 1024
 
 Factory = Callable[[], asyncio.BaseProtocol]
 
