@@ -57,8 +57,8 @@ def _serve(host: str, port: int, workers: int) -> None:
         # Forwarded headers are read by us, and only from TRUSTED_PROXIES.
         proxy_headers=False,
         server_header=False,
-        # As many newcomers as the kernel lets wait (net.core.somaxconn): one that it turns away tries again after a
-        # second, and then after two, four, eight.
+        # As many newcomers as the kernel lets wait (net.core.somaxconn): one that it turns away tries again after
+        # a second, and then after two, four, eight.
         backlog=65_535,
         timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,

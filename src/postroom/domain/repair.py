@@ -61,7 +61,7 @@ k as (
   on conflict do nothing)
 update mail_logs m set status = {State.SENT:d}, outcome_unknown = false, reason = null,
     sent_at = coalesce(m.sent_at, now())
-  from o where m.project_id = o.project_id and m.id = o.id and m.status = {State.QUEUED:d}
+  from o where m.project_id = o.project_id and m.id = o.id and m.status + 0 = {State.QUEUED:d}
 """
 )
 

@@ -94,11 +94,13 @@ k as (
     from o join projects p on p.id = o.project_id
     where greatest(p.content_retention_days, o.keep) > 0
   on conflict do nothing),
+-- Lateral: joined, it would be read by its status where the planner believes that hardly any mail is queued.
 x as (
-  select m.project_id, m.id, m.paid_month from mail_logs m
-  join i on m.project_id = i.project_id and m.id = i.id
-  where i.to_status = {State.FAILED:d} and m.status = {State.QUEUED:d} and not m.refunded
-  for update of m),
+  select l.* from i cross join lateral (
+    select m.project_id, m.id, m.paid_month from mail_logs m
+    where m.project_id = i.project_id and m.id = i.id and m.status = {State.QUEUED:d} and not m.refunded
+    for update) l
+  where i.to_status = {State.FAILED:d}),
 m as (
   update mail_logs m set
     status = case when m.status = {State.QUEUED:d} and i.to_status > {FREE_AGAIN}
@@ -145,7 +147,8 @@ update attempts a set parked = true, fence = a.fence + 1
 """
 )
 
-# A mail of which an event already told needs no parking: what is known settles it.
+# A mail of which an event already told needs no parking: what is known settles it. "+ 0" keeps the planner from
+# reading every queued mail.
 _MARK_PARKED = text(
     f"""
 with o as (
@@ -154,7 +157,7 @@ with o as (
   where o.id = any(cast(:mails as uuid[])) for update of o),
 known as (delete from outbox o using o k where o.id = k.id and k.status > {State.QUEUED:d})
 update mail_logs m set outcome_unknown = true, reason = coalesce(:reason, m.reason)
-  from o where m.project_id = o.project_id and m.id = o.id and m.status = {State.QUEUED:d}
+  from o where m.project_id = o.project_id and m.id = o.id and m.status + 0 = {State.QUEUED:d}
 """
 )
 
@@ -177,9 +180,9 @@ k as (
     from o join projects p on p.id = o.project_id where p.content_retention_days > 0
   on conflict do nothing),
 x as (
-  select m.project_id, m.id, m.paid_month, m.refunded from mail_logs m
-  join o on m.project_id = o.project_id and m.id = o.id
-  where m.status = {State.QUEUED:d} for update of m),
+  select l.* from o cross join lateral (
+    select m.project_id, m.id, m.paid_month, m.refunded from mail_logs m
+    where m.project_id = o.project_id and m.id = o.id and m.status = {State.QUEUED:d} for update) l),
 m as (
   update mail_logs m set status = {State.FAILED:d}, reason = :reason, refunded = true,
     outcome_unknown = false
