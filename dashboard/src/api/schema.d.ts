@@ -2933,7 +2933,7 @@ export interface components {
         /** RecipientList */
         RecipientList: {
             /** Data */
-            data: components["schemas"]["postroom__api__broadcasts__RecipientOut"][];
+            data: components["schemas"]["postroom__api__broadcast_shapes__RecipientOut"][];
             /**
              * Has More
              * @default false
@@ -4106,7 +4106,7 @@ export interface components {
             updatedAt: string;
         };
         /** PreviewOut */
-        postroom__api__broadcasts__PreviewOut: {
+        postroom__api__broadcast_shapes__PreviewOut: {
             /** From */
             from: string;
             /** Html */
@@ -4127,7 +4127,7 @@ export interface components {
          * RecipientOut
          * @description One person of the frozen audience; `status` is one of the nine words that are counted.
          */
-        postroom__api__broadcasts__RecipientOut: {
+        postroom__api__broadcast_shapes__RecipientOut: {
             /** Email */
             email: string | null;
             /** Id */
@@ -4153,7 +4153,7 @@ export interface components {
         };
         /** Success[PreviewOut] */
         postroom__api__envelope__Success_PreviewOut___2: {
-            data: components["schemas"]["postroom__api__broadcasts__PreviewOut"];
+            data: components["schemas"]["postroom__api__broadcast_shapes__PreviewOut"];
             /** Message */
             message: string;
             /**
@@ -7991,7 +7991,10 @@ export interface operations {
     resend_api_mail_logs__id__resend_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat under the same key is answered with the first answer and sends nothing again. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
             };
@@ -8424,7 +8427,10 @@ export interface operations {
     send_mail_api_mail_send_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat under the same key is answered with the first answer and sends nothing again. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8529,7 +8535,10 @@ export interface operations {
     send_batch_api_mail_send_batch_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat under the same key is answered with the first answer and sends nothing again. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -13153,7 +13162,10 @@ export interface operations {
     resend_in_project_api_projects__projectId__mail_logs__id__resend_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat under the same key is answered with the first answer and sends nothing again. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 id: string;
                 projectId: string;
@@ -14034,7 +14046,10 @@ export interface operations {
     send_from_dashboard_api_projects__projectId__mail_send_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat under the same key is answered with the first answer and sends nothing again. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 projectId: string;
             };
@@ -14150,7 +14165,10 @@ export interface operations {
     send_batch_from_dashboard_api_projects__projectId__mail_send_batch_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat under the same key is answered with the first answer and sends nothing again. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 projectId: string;
             };
