@@ -83,7 +83,7 @@ async def connected(port: int) -> AsyncIterator[Streams]:
 
 def kept() -> int:
     """Connections that something still refers to."""
-    return sum(isinstance(one, ShortWay) for one in gc.get_objects())
+    return sum(type(one) is ShortWay for one in gc.get_objects())
 
 
 @pytest.mark.parametrize(
