@@ -1,6 +1,5 @@
 """Projects: their keys, their settings, and who may touch them."""
 
-import asyncio
 import re
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from postroom.errors import Forbidden, NotAuthenticated
 from postroom.models import AuditEvent, Project
 from postroom.resources import Resources
 from tests.api.test_envelope import assert_failure
-from tests.factories import make_account, make_connection, make_member, make_project, set_columns
+from tests.factories import make_account, make_connection, make_member, make_project
 
 KEY = re.compile(r"[sp]k_live_[A-Za-z0-9_-]{43}")
 
@@ -120,40 +119,6 @@ async def test_a_rotated_key_stops_at_once_and_in_other_processes_too(
     with pytest.raises(NotAuthenticated, match="Please use a valid API key"):
         await here.by_key(project.secret_key)
     assert (await here.by_key(fresh)).project_id == project.id
-
-
-async def _renewed(callers: CallerCache) -> None:
-    await asyncio.gather(*callers._renewals.values())
-
-
-async def test_a_busy_caller_is_read_again_before_it_is_forgotten(
-    app: FastAPI, resources: Resources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(projects, "_RENEW_BEFORE", projects._HOLD_SECONDS)
-    project = await make_project(resources)
-    callers: CallerCache = app.state.callers
-    before = await callers.by_key(project.secret_key)
-    await set_columns(resources, project.id, plan="free")
-    for _ in range(100):
-        assert callers.peek(project.secret_key) == before  # nobody waits for it
-    await _renewed(callers)
-    after = callers.peek(project.secret_key)
-    assert after is not None
-    assert (before.plan.name, after.plan.name) == ("pro", "free")
-    await _renewed(callers)
-
-
-async def test_a_key_that_is_gone_is_not_held_any_longer_once_it_was_read_again(
-    app: FastAPI, resources: Resources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(projects, "_RENEW_BEFORE", projects._HOLD_SECONDS)
-    project = await make_project(resources)
-    callers: CallerCache = app.state.callers
-    await callers.by_key(project.secret_key)
-    await set_columns(resources, project.id, secret_hash=b"another key's hash")
-    assert callers.peek(project.secret_key) is not None
-    await _renewed(callers)
-    assert callers.peek(project.secret_key) is None
 
 
 async def test_rotating_the_publishable_key_leaves_the_secret_one(

@@ -6,17 +6,18 @@ from uuid import UUID
 import pytest
 from sqlalchemy import TextClause, text
 
-from postroom.domain import settle
+from postroom.domain import repair, settle
+from postroom.domain.status import State
 from postroom.ids import new_id
 from postroom.resources import Resources, Session
 from tests.factories import make_connection, make_project
 
 _LOGS = text(
-    """
+    f"""
 insert into mail_logs (project_id, id, connection_id, stream, status, paid_month, recipient_key, recipients,
     subject, sender, created_at)
-  select :project, gen_random_uuid(), :connection, 0, 4, '2026-11-01', 1, '{a@example.com}', 'Hello',
-    'app@example.com', now() from generate_series(1, 20000)
+  select :project, gen_random_uuid(), :connection, 0, {State.DELIVERED:d}, '2026-11-01', 1, '{{a@example.com}}',
+    'Hello', 'app@example.com', now() from generate_series(1, 20000)
 """
 )
 
@@ -26,7 +27,8 @@ async def _where_few_seem_queued(session: Session, project: UUID, connection: in
     await session.execute(_LOGS, {"project": project, "connection": connection})
     await session.execute(text("analyze mail_logs"))
     await session.execute(
-        text("update mail_logs set status = 0 where project_id = :project"), {"project": project}
+        text(f"update mail_logs set status = {State.QUEUED:d} where project_id = :project"),
+        {"project": project},
     )
 
 
@@ -43,10 +45,11 @@ def _statements(project: UUID) -> list[tuple[TextClause, dict[str, Any]]]:
         (settle._SETTLE, _settling(project)),
         (settle._FAIL_FREE, {"project": [project], "mail": [new_id()], "reason": "x"}),
         (settle._MARK_PARKED, {"mails": [new_id()], "reason": "x"}),
+        (repair._AS_SENT, {"project": project, "id": new_id()}),
     ]
 
 
-@pytest.mark.parametrize("number", range(3), ids=["settle", "fail_free", "mark_parked"])
+@pytest.mark.parametrize("number", range(4), ids=["settle", "fail_free", "mark_parked", "as_sent"])
 async def test_no_statement_reads_every_mail_that_waits(resources: Resources, number: int) -> None:
     project = await make_project(resources)
     connection = await make_connection(resources, project.id, "sandbox")

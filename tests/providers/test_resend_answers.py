@@ -121,16 +121,18 @@ async def test_the_limit_is_learned_from_each_answer(wire, resend, headers, limi
 
 
 @pytest.mark.parametrize(
-    ("headers", "spent"),
+    ("status", "headers", "spent"),
     [
-        ({"ratelimit-remaining": "0", "ratelimit-reset": "1"}, 1.0),
-        ({"ratelimit-remaining": "0", "ratelimit-reset": "99999999999"}, 32 * 86400.0),
-        ({"ratelimit-remaining": "0"}, None),
-        ({"ratelimit-remaining": "1", "ratelimit-reset": "1"}, None),
+        (200, {"ratelimit-remaining": "0", "ratelimit-reset": "1"}, 1.0),
+        (422, {"ratelimit-remaining": "0", "ratelimit-reset": "1"}, 1.0),
+        (429, {"ratelimit-remaining": "0", "ratelimit-reset": "1"}, None),
+        (200, {"ratelimit-remaining": "0", "ratelimit-reset": "99999999999"}, 32 * 86400.0),
+        (200, {"ratelimit-remaining": "0"}, None),
+        (200, {"ratelimit-remaining": "1", "ratelimit-reset": "1"}, None),
     ],
 )
-async def test_a_window_of_which_nothing_is_left_is_told(wire, resend, headers, spent):
-    wire.answer(httpx.Response(200, json={"id": "a"}, headers=headers))
+async def test_a_window_of_which_nothing_is_left_is_told(wire, resend, status, headers, spent):
+    wire.answer(httpx.Response(status, json={"id": "a"}, headers=headers))
     assert (await resend.send([a_mail()], "key")).spent == spent
 
 

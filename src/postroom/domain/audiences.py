@@ -13,7 +13,6 @@ from postroom.domain.connections import (
     OpenConnection,
 )
 from postroom.domain.contacts import OwnAudiences
-from postroom.domain.deliver import rate_of
 from postroom.domain.pace import Lesson
 from postroom.domain.projects import Caller
 from postroom.domain.vendor_broadcasts import VendorBroadcasts
@@ -115,7 +114,7 @@ async def take_leave(resources: Resources, connection: OpenConnection) -> None:
     try:
         while True:
             leave = await pace.take(
-                resources.redis, connection.info.id, 1, TRANSACTIONAL, rate_of(connection)
+                resources.redis, connection.info.id, 1, TRANSACTIONAL, pace.rate_of(connection)
             )
             if leave.slots:
                 slot = leave.slots[0]

@@ -17,7 +17,7 @@ from postroom import metrics
 from postroom.domain import account_health, content, failover, pace
 from postroom.domain.claim import Attempt, BoundMail, Claimer, Terms
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
-from postroom.domain.pace import Leave, Lesson, Rate, Slot
+from postroom.domain.pace import Leave, Lesson, Slot
 from postroom.domain.settle import FREE_AGAIN, Result, Settled, Settler
 from postroom.domain.stopped import clear_stop, stop
 from postroom.domain.verdict import FREED, lesson_of, result_of
@@ -69,14 +69,6 @@ def terms_of(connection: OpenConnection) -> Terms:
         wire=connection.provider.wire,
         lease_alone=can.call_timeout + LEASE_BEYOND_CALL,
         lease_batch=can.batch_timeout + LEASE_BEYOND_CALL,
-    )
-
-
-def rate_of(connection: OpenConnection) -> Rate:
-    return Rate(
-        set_by_owner=connection.info.rate_per_second,
-        usual=connection.provider.capabilities.rate_per_second,
-        probe=connection.info.stopped,
     )
 
 
@@ -213,7 +205,7 @@ class Delivery:
         can = connection.provider.capabilities
         want = 1 if can.batch_size > 1 else min(MANY_SLOTS, room)
         leave = await pace.take(
-            self._resources.redis, lane.connection_id, want, lane.stream, rate_of(connection)
+            self._resources.redis, lane.connection_id, want, lane.stream, pace.rate_of(connection)
         )
         if leave.slots:
             return leave

@@ -14,7 +14,6 @@ from sqlalchemy import text
 from postroom.crypto import recipient_key
 from postroom.domain import pace, track
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
-from postroom.domain.deliver import rate_of
 from postroom.domain.status import EVENT_STATES, SHOWN, State
 from postroom.errors import InvalidPayload, NotFound, Unsealable, Unsupported
 from postroom.ids import first_id_at
@@ -254,7 +253,7 @@ async def _may_ask(resources: Resources, connection: OpenConnection) -> bool:
     """Leave for one question; its slot frees itself."""
     try:
         leave = await pace.take(
-            resources.redis, connection.info.id, 1, TRANSACTIONAL, rate_of(connection)
+            resources.redis, connection.info.id, 1, TRANSACTIONAL, pace.rate_of(connection)
         )
     except RedisError:
         return False

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
+from postroom.domain.connections import OpenConnection
 from postroom.resources import Redis
 
 WINDOW = 1.002  # seconds for which a call counts after it arrived
@@ -165,6 +166,15 @@ class Rate:
     usual: float | None = None
     probe: bool = (
         False  # the account is stopped: one call each five minutes, to see whether it was mended
+    )
+
+
+def rate_of(connection: OpenConnection) -> Rate:
+    """How often this account may be called."""
+    return Rate(
+        set_by_owner=connection.info.rate_per_second,
+        usual=connection.provider.capabilities.rate_per_second,
+        probe=connection.info.stopped,
     )
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import text
 from postroom import metrics
 from postroom.domain import pace, track
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
-from postroom.domain.deliver import rate_of
 from postroom.domain.pace import Leave, Lesson, Slot
 from postroom.errors import Problem, ProviderRefused, Unsealable
 from postroom.providers.base import DeliveryEvent
@@ -158,7 +157,7 @@ async def _open(resources: Resources, book: ConnectionBook, connection_id: int) 
 
 def budget_of(connection: OpenConnection) -> int:
     """Questions that an account may be asked in a minute."""
-    rate = rate_of(connection)
+    rate = pace.rate_of(connection)
     calls = rate.set_by_owner or rate.usual or USUAL_RATE
     return min(MOST_A_MINUTE, max(BATCH, int(calls * 60 * SHARE)))
 
@@ -235,7 +234,7 @@ async def _ask_in_groups(
 
 async def _leave(resources: Resources, connection: OpenConnection, most: int) -> Leave:
     """Leave for some questions, behind every mail that wants to go; none when there is none soon."""
-    number, rate = connection.info.id, rate_of(connection)
+    number, rate = connection.info.id, pace.rate_of(connection)
     try:
         leave = await pace.take(resources.redis, number, most, BULK, rate)
         if not leave.slots and leave.wait <= LONGEST_WAIT:

@@ -22,10 +22,10 @@ from postroom.models import Account, Connection, Membership, Project
 from postroom.resources import Redis, Resources, Session
 from postroom.settings import Settings
 
-Role = Literal["viewer", "admin", "owner"]
-RANK: dict[str, int] = {"viewer": 0, "admin": 1, "owner": 2}
 log = logging.getLogger(__name__)
 
+Role = Literal["viewer", "admin", "owner"]
+RANK: dict[str, int] = {"viewer": 0, "admin": 1, "owner": 2}
 _HOLD_SECONDS = 10.0
 _RENEW_BEFORE = 2.0  # seconds before the end of which a busy caller is read again
 _HELD_AT_MOST = 50_000

@@ -49,6 +49,7 @@ update mail_logs set outcome_unknown = false, reason = null
   where project_id = :project and id = :id
 """
 )
+# "+ 0": by its status the planner might read every queued mail.
 _AS_SENT = text(
     f"""
 with o as (

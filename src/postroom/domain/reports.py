@@ -6,7 +6,6 @@ from dataclasses import replace
 from postroom import metrics
 from postroom.domain import account_health, pace, track
 from postroom.domain.connections import OpenConnection
-from postroom.domain.deliver import rate_of
 from postroom.domain.status import EVENT_STATES, State
 from postroom.providers.base import DeliveryEvent, EventKind, WebhookRequest
 from postroom.queue import BULK
@@ -56,7 +55,9 @@ def _as_sign(event: DeliveryEvent) -> DeliveryEvent:
 async def _may_ask(resources: Resources, connection: OpenConnection) -> bool:
     """Leave for one question; its slot frees itself."""
     try:
-        leave = await pace.take(resources.redis, connection.info.id, 1, BULK, rate_of(connection))
+        leave = await pace.take(
+            resources.redis, connection.info.id, 1, BULK, pace.rate_of(connection)
+        )
     except RedisError:
         return False
     return bool(leave.slots)

@@ -168,6 +168,7 @@ delete from attempts a where a.id = any(cast(:attempts as uuid[])) and a.parked
 """
 )
 
+# Lateral, for the same reason as in _SETTLE.
 _FAIL_FREE = text(
     f"""
 with o as (

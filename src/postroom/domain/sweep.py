@@ -16,7 +16,7 @@ from postroom import metrics
 from postroom.domain import pace, reconcile, track
 from postroom.domain.claim import Attempt, BoundMail
 from postroom.domain.connections import ConnectionBook, ConnectionGone, OpenConnection
-from postroom.domain.deliver import Delivery, rate_of
+from postroom.domain.deliver import Delivery
 from postroom.domain.settle import Result, mark_parked
 from postroom.errors import Unsealable
 from postroom.queue import Lane, ring
@@ -207,7 +207,7 @@ class Sweep:
                 attempt.lane.connection_id,
                 1,
                 attempt.lane.stream,
-                rate_of(connection),
+                pace.rate_of(connection),
             )
         except RedisError:
             leave = pace.Leave((), 1.0)

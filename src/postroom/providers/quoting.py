@@ -14,10 +14,9 @@ from postroom.providers.base import Answer, OutgoingMail
 
 _SHORTEST = 4  # what is shorter stands in many sentences and tells nothing
 _GAP = "…"
-_REPLY_CODE = re.compile(
-    r"\s*(?:smtp[;:]\s*)?([245]\d\d)(?=[\s-])", re.IGNORECASE
-)  # of RFC 5321, where it stands first
-_STATUS_CODE = re.compile(r"(?<![\w.-])[245]\.\d{1,3}\.\d{1,3}(?![\w.-])")  # of RFC 3463
+# A code of RFC 5321 stands first; elsewhere three digits may be the number of a room. Those of RFC 3463 have dots.
+_REPLY_CODE = re.compile(r"\s*(?:smtp[;:]\s*)?([245]\d\d)(?=[\s-])", re.IGNORECASE)
+_STATUS_CODE = re.compile(r"(?<![\w.-])[245]\.\d{1,3}\.\d{1,3}(?![\w.-])")
 
 
 def words_of(mail: OutgoingMail) -> frozenset[str]:

@@ -54,17 +54,16 @@ class VendorError:
 
 def read_answer(response: httpx.Response, count: int) -> Answer:
     """The outcomes of a call of `count` mails that was answered."""
-    limit = named_limit(response.headers)
+    limit, spent = named_limit(response.headers), named_turn(response)
     if not is_page(response) and response.is_success:
-        accepted, spent = _accepted(response, count), named_turn(response.headers)
-        return Answer(accepted, limit=limit, spent=spent)
+        return Answer(_accepted(response, count), limit=limit, spent=spent)
     pause = named_pause(response)
     error = read_error(response)
     outcome = refusal(error)
     if error.status == 429 and error.name in QUOTA_NAMES:
         pause = max(pause or 0.0, seconds_until_quota(error.name, datetime.now(UTC)))
     whole_call = count > 1 and outcome.kind is OutcomeKind.REJECTED
-    return Answer.all(count, outcome, whole_call=whole_call, limit=limit, pause=pause)
+    return Answer.all(count, outcome, whole_call=whole_call, limit=limit, pause=pause, spent=spent)
 
 
 # ── Errors ───────────────────────────────────────────────────────────────────────────────────────
@@ -211,9 +210,10 @@ def named_pause(response: httpx.Response) -> float | None:
     return _reset(response.headers) if retry_after is None else min(retry_after, _LONGEST_PAUSE)
 
 
-def named_turn(headers: httpx.Headers) -> float | None:
-    """Seconds until the window turns, when nothing is left of it."""
-    return _reset(headers) if number_of(headers.get("ratelimit-remaining", "")) == 0 else None
+def named_turn(response: httpx.Response) -> float | None:
+    """Seconds until the window turns, when nothing is left of it; a 429 names its own pause."""
+    left = number_of(response.headers.get("ratelimit-remaining", ""))
+    return _reset(response.headers) if left == 0 and response.status_code != 429 else None
 
 
 def _reset(headers: httpx.Headers) -> float | None:
